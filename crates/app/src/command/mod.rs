@@ -1,0 +1,8 @@
+//! One file per command.
+
+pub(crate) mod agent;
+pub(crate) mod legacy_agent;
+pub(crate) mod load;
+pub(crate) mod plan;
+pub(crate) mod serve;
+pub(crate) mod sim_ollama;

@@ -1,0 +1,5 @@
+//! How a rollout is judged: pure, streaming, without a clock.
+
+mod verdict;
+
+pub use verdict::*;

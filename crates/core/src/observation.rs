@@ -1,0 +1,115 @@
+//! What the gateway saw, in one-second records. Control judges from these alone; what an agent says of
+//! itself is never in here.
+//!
+//! Records are numbered without gaps, so that a reader knows what it has missed. Order inside a second is
+//! immaterial, and so is the order of cells.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    histogram::Histogram,
+    id::{AgentName, ModelName, Side},
+    time::UnixMillis,
+};
+
+/// Everything that ended in one second, with a gauge of what was still in flight at its end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// Counted from 1, without gaps, across restarts of the gateway.
+    pub number: u64,
+    pub at: UnixMillis,
+    pub cells: Vec<Cell>,
+    /// Model calls in flight at the model server at the end of the second, and the most during it.
+    pub slots_busy: u32,
+    pub slots_peak: u32,
+    /// Model calls waiting for a slot at the end of the second.
+    pub calls_waiting: u32,
+    /// Tasks accepted but not leased at the end of the second.
+    pub tasks_queued: u64,
+    /// Switches of the loaded model that began in the second.
+    pub model_switches: u32,
+}
+
+/// The share of a second that belongs to one agent, one model, one drawn and one serving side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    pub agent: AgentName,
+    pub model: ModelName,
+    /// The side that the draw at enqueue chose. What was addressed to an agent has the side it was served by.
+    pub drawn: Side,
+    pub served: Side,
+    #[serde(default, skip_serializing_if = "Tasks::is_empty")]
+    pub tasks: Tasks,
+    #[serde(default, skip_serializing_if = "Calls::is_empty")]
+    pub calls: Calls,
+    #[serde(default, skip_serializing_if = "Pushes::is_empty")]
+    pub pushes: Pushes,
+}
+
+/// Tasks that were finished or lost their lease in the second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// Accepted completions that said `completed` and carried a result.
+    pub completed: u64,
+    /// Accepted completions that said `failed`, or said `completed` and carried nothing (R91).
+    pub failed: u64,
+    /// Leases that ended without a completion: expired, revoked, or the instance was gone.
+    pub lost_leases: u64,
+    /// From lease to accepted completion, less the time that the task's model calls waited for a slot or for
+    /// a model to load: what the revision can be blamed for. Microseconds.
+    pub own_time: Histogram,
+    /// From lease to accepted completion, as the clock saw it. Microseconds.
+    pub lease_time: Histogram,
+}
+
+impl Tasks {
+    pub fn is_empty(&self) -> bool {
+        self == &Self::default()
+    }
+}
+
+/// Model calls that ended in the second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Calls {
+    pub succeeded: u64,
+    /// The model server answered with an error, broke off, or could not be reached.
+    pub failed: u64,
+    /// Those of `failed` where no connection could be made.
+    pub unreachable: u64,
+    /// The caller left before the end.
+    pub cancelled: u64,
+    /// Refused by a declared bound of the gateway.
+    pub refused: u64,
+    pub queue_wait: Histogram,
+    pub first_byte: Histogram,
+    /// From dispatch to the last byte. Microseconds.
+    pub service: Histogram,
+    pub prompt_tokens: u64,
+    pub output_tokens: u64,
+    /// Time in which the calls held a slot, in microseconds.
+    pub slot_micros: u64,
+}
+
+impl Calls {
+    pub fn is_empty(&self) -> bool {
+        self == &Self::default()
+    }
+}
+
+/// Requests on the push route that ended in the second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pushes {
+    /// Answered with a status below 500.
+    pub succeeded: u64,
+    /// Answered 5xx by the agent, broken off, or the agent could not be reached.
+    pub failed: u64,
+    /// Answered by the gateway, because no instance became ready in the bounded wait.
+    pub refused: u64,
+    pub service: Histogram,
+}
+
+impl Pushes {
+    pub fn is_empty(&self) -> bool {
+        self == &Self::default()
+    }
+}

@@ -1,0 +1,215 @@
+//! What should run, validated. Every figure has its default filled in; units are in the types.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{AgentName, AgentType, ModelName, PhaseName, RevisionId, RevisionName},
+    time::Millis,
+};
+
+/// A validated fleet file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    pub fleet: String,
+    pub host: Host,
+    pub ollama: Ollama,
+    pub driver: DriverKind,
+    pub tasks: TaskPolicy,
+    /// In the order of the file; names are unique.
+    pub agents: Vec<AgentSpec>,
+    pub rollout: RolloutPolicy,
+}
+
+impl Spec {
+    pub fn agent(&self, name: &AgentName) -> Option<&AgentSpec> {
+        self.agents.iter().find(|agent| &agent.name == name)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// Declared memory; what is really there counts where it is less.
+    pub memory_bytes: Option<u64>,
+    pub reserve_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ollama {
+    /// `http://host:port`, without a path.
+    pub url: String,
+    /// Inference slots: model calls that may be in flight at once, for the whole fleet.
+    pub parallel: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriverKind {
+    Process,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskMode {
+    Queue,
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskPolicy {
+    pub mode: TaskMode,
+    /// A lease ends after this long without completion or renewal.
+    pub lease: Millis,
+    /// A task is given up as failed after this many leases.
+    pub attempts_max: u32,
+    /// A task drawn for one agent may be taken by another of its type after waiting this long.
+    pub takeover: Millis,
+    /// Results are kept this long after completion.
+    pub retention: Millis,
+    /// Tasks that may wait at once; beyond it a submitter gets 429.
+    pub waiting_max: u64,
+}
+
+/// One agent as it should run now, on its blue side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    pub name: AgentName,
+    pub agent_type: AgentType,
+    /// The number of the phase in the file's column, used by `select: {phase: n}`.
+    pub phase: Option<u32>,
+    pub critical: bool,
+    pub revision: Revision,
+    /// How long what the retired instance holds may take to finish.
+    pub drain: Millis,
+    pub memory_limit_bytes: Option<u64>,
+    pub cpu_limit: Option<f64>,
+}
+
+/// The resolved definition of an agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Revision {
+    pub name: RevisionName,
+    /// Hash of everything below.
+    pub id: RevisionId,
+    pub command: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub model: ModelName,
+    /// Whether the instance serves HTTP on the `PORT` it is given; then `GET /health` must answer 200
+    /// before it is ready.
+    pub http: bool,
+    /// How long it may take to become ready.
+    pub boot: Millis,
+}
+
+/// A validated release file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    pub revision: RevisionName,
+    pub command: Option<Vec<String>>,
+    pub env: BTreeMap<String, String>,
+    pub model: Option<ModelName>,
+    pub http: Option<bool>,
+    pub boot: Option<Millis>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutPolicy {
+    /// Measured before anything is touched.
+    pub baseline: Millis,
+    /// In the order of the file (R96).
+    pub phases: Vec<PhaseSpec>,
+    /// Judged once more after the last phase (R65).
+    pub validation: Millis,
+    /// How long blue is held after completion.
+    pub rollback_window: Millis,
+    /// A bake may be extended to this multiple while a verdict is open.
+    pub extension: f64,
+    /// Unasked exits of one green instance within a phase that end the rollout (R99).
+    pub crash_loop: u32,
+    pub criteria: Criteria,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseSpec {
+    pub name: PhaseName,
+    /// Resolved and ordered: by risk, and by model within a risk band; critical agents last where asked.
+    pub agents: Vec<AgentName>,
+    pub bake: Millis,
+    pub gate: GatePolicy,
+}
+
+/// How a gate treats what the criteria say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatePolicy {
+    pub require: Require,
+    pub thin_evidence: ThinEvidence,
+    /// The smallest rise of the error rate that a guard must have been able to catch, in points (0.05 = 5 points).
+    pub tolerated_error_rise: f64,
+    /// The smallest ratio of latencies that a guard must have been able to catch.
+    pub tolerated_latency_ratio: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Require {
+    /// Passes when no harm was seen that is large enough to matter, and it would have been seen.
+    Guard,
+    /// Passes only when the absence of harm beyond the margin is proved.
+    Proof,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ThinEvidence {
+    /// Declared before, shown in plan and report: the phase goes on without a verdict.
+    Accept,
+    /// A person is asked: the rollout pauses.
+    Ask,
+}
+
+/// The limits of R30–R39, against baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Criteria {
+    /// R30: completed tasks per second, share of baseline.
+    pub task_rate_min: f64,
+    /// R31: p95 of response time, share of baseline.
+    pub latency_p95_max: f64,
+    /// R12: median of response time, share of baseline.
+    pub latency_p50_max: f64,
+    /// R32: rise of the error rate (0.001 = 0.1 percentage points).
+    pub error_rise_max: f64,
+    /// R33: memory per agent, share of baseline.
+    pub memory_max: f64,
+    /// R33: a rise below this counts as none.
+    pub memory_floor_bytes: u64,
+    /// R34: CPU, share of baseline.
+    pub cpu_max: f64,
+    /// R34: a rise below this share of a core per agent counts as none.
+    pub cpu_floor_cores: f64,
+    /// R35: model calls that succeed.
+    pub model_success_min: f64,
+    /// R36: share of time in which every agent had a ready instance.
+    pub availability_min: f64,
+    /// R37: submitted tasks that complete.
+    pub completion_min: f64,
+}
+
+impl Default for Criteria {
+    /// The seed's figures (R30–R39).
+    fn default() -> Self {
+        Self {
+            task_rate_min: 0.95,
+            latency_p95_max: 1.5,
+            latency_p50_max: 2.0,
+            error_rise_max: 0.001,
+            memory_max: 1.2,
+            memory_floor_bytes: 16 << 20,
+            cpu_max: 1.1,
+            cpu_floor_cores: 0.005,
+            model_success_min: 0.99,
+            availability_min: 1.0,
+            completion_min: 0.995,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Model calls out of agents: admission, forwarding, timing.
