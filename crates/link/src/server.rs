@@ -41,8 +41,8 @@ pub struct Server<A, E> {
 
 impl<A, E> Server<A, E>
 where
-    A: Serialize + Send + 'static,
-    E: Serialize + Clone + Send + 'static,
+    A: Serialize + Send + Sync + 'static,
+    E: Serialize + Clone + Send + Sync + 'static,
 {
     pub fn start<Q: DeserializeOwned + Send + 'static>(listener: UnixListener, hello: Hello) -> (Self, Requests<Q, A>) {
         let peers = Peers { all: Arc::default() };
@@ -67,8 +67,8 @@ type Ask<Q, A> = mpsc::UnboundedSender<(Q, oneshot::Sender<A>)>;
 async fn accept<Q, A, E>(listener: UnixListener, hello: Hello, peers: Peers<A, E>, ask: Ask<Q, A>)
 where
     Q: DeserializeOwned + Send + 'static,
-    A: Serialize + Send + 'static,
-    E: Serialize + Clone + Send + 'static,
+    A: Serialize + Send + Sync + 'static,
+    E: Serialize + Clone + Send + Sync + 'static,
 {
     let mut connections = JoinSet::new();
     loop {
@@ -90,8 +90,8 @@ where
 async fn serve<Q, A, E>(stream: UnixStream, hello: Hello, peers: Peers<A, E>, ask: Ask<Q, A>)
 where
     Q: DeserializeOwned + Send + 'static,
-    A: Serialize + Send + 'static,
-    E: Serialize + Clone + Send + 'static,
+    A: Serialize + Send + Sync + 'static,
+    E: Serialize + Clone + Send + Sync + 'static,
 {
     let (read, write) = stream.into_split();
     if let Err(error) = converse(BufReader::new(read), write, hello, peers, ask).await {
@@ -108,8 +108,8 @@ async fn converse<Q, A, E>(
 ) -> Result<(), Error>
 where
     Q: DeserializeOwned + Send + 'static,
-    A: Serialize + Send + 'static,
-    E: Serialize + Clone + Send + 'static,
+    A: Serialize + Send + Sync + 'static,
+    E: Serialize + Clone + Send + Sync + 'static,
 {
     let mut line = Vec::new();
     write_line(&mut write, &hello).await?;
