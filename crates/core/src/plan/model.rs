@@ -74,11 +74,23 @@ pub enum Standby {
     Stopped,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
     /// The smaller of declared and present memory, less the reserve.
     pub capacity_bytes: u64,
     /// The plan stays below this, so that it cannot fire the memory trigger (R40).
     pub ceiling_bytes: u64,
     pub peak_bytes: u64,
+    /// What the peaks rest on, for every agent of the fleet.
+    pub needs: BTreeMap<AgentName, Need>,
+}
+
+/// The memory that one agent is given room for, headroom included, its declared limit being the cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    pub blue_bytes: u64,
+    pub green_bytes: u64,
+    /// Measured on this machine; otherwise assumed, and the plan says so.
+    pub blue_measured: bool,
+    pub green_measured: bool,
 }

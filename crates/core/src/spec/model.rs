@@ -125,6 +125,8 @@ pub struct RolloutPolicy {
     pub rollback_window: Millis,
     /// A bake may be extended to this multiple while a verdict is open.
     pub extension: f64,
+    /// Agents of one batch: so many green instances boot at once.
+    pub batch_max: u32,
     /// Unasked exits of one green instance within a phase that end the rollout (R99).
     pub crash_loop: u32,
     pub criteria: Criteria,
