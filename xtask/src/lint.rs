@@ -9,7 +9,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let formatted = Cargo::new(&["fmt", "--all", "--check"])?.succeeds()?;
     let text_is_clean = text::lint(&root()?)?;
     let clippy_is_silent =
-        Cargo::new(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?.succeeds()?;
+        Cargo::new(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?.succeeds()?;
     let failed: Vec<&str> = [(formatted, "fmt"), (text_is_clean, "text"), (clippy_is_silent, "clippy")]
         .into_iter()
         .filter_map(|(good, name)| (!good).then_some(name))
