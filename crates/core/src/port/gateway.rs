@@ -56,6 +56,8 @@ pub enum GatewayIntent {
     },
     /// Forget instances that have ended: their tokens stop working, their leases return to the queue.
     Retire { instances: Vec<InstanceId> },
+    /// The rollout is committed: these instances count as blue from here on.
+    Settle { instances: Vec<InstanceId> },
     /// The instance's process is gone, expectedly or not: its leases return to the queue, and the route falls back where it can.
     Lost { instance: InstanceId },
     /// Everything, for a controller that has just started or missed events.

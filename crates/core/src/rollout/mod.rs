@@ -1,1 +1,25 @@
-//! rollout
+//! The controller as a state machine: which instances should run, which of them each agent's traffic should
+//! reach, and how a rollout moves both.
+//!
+//! [`Controller::step`] takes the time and one event and returns commands. Desires (`want`, `desired`) are
+//! set by rollouts and verbs; what is missing to reach them is issued as commands, one cutover at a time.
+//! Feeding the journaled events again gives the same state, so a crash costs a replay and one look at the
+//! world ([`Event::Converge`]).
+
+mod command;
+mod controller;
+mod event;
+mod fleet;
+mod progress;
+mod seat;
+mod state;
+mod timers;
+mod verbs;
+mod view;
+
+pub use command::{Command, Window};
+pub use controller::{Controller, Refusal};
+pub use event::{Event, FleetAgent, Verb, VerbKind};
+pub use seat::{Is, Seat, Want};
+pub use state::{PauseReason, PhaseRecord, RollbackRecord, RollbackStep, Rollout, State, Step, Trigger};
+pub use view::{AgentView, ControllerView, PhaseView, RolloutView, SeatView};

@@ -1,0 +1,80 @@
+//! What a controller wants done. The reactor carries these out after the event that caused them is journaled.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{AgentName, Generation, InstanceId, RevisionId, RolloutId, Side},
+    port::gateway::Move,
+    time::Millis,
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Make the instance known to the gateway, then answer [`super::Event::Enrolled`].
+    Enrol {
+        instance: InstanceId,
+        agent: AgentName,
+        side: Side,
+        revision: RevisionId,
+    },
+    Start {
+        instance: InstanceId,
+        agent: AgentName,
+        side: Side,
+        revision: RevisionId,
+    },
+    Stop {
+        instance: InstanceId,
+        grace: Millis,
+    },
+    Freeze {
+        instance: InstanceId,
+    },
+    Thaw {
+        instance: InstanceId,
+    },
+    /// Ask its health endpoint until it answers 200 or the instance is gone.
+    Probe {
+        instance: InstanceId,
+    },
+    CutOver {
+        generation: Generation,
+        moves: Vec<Move>,
+        drain: Millis,
+        revoke: bool,
+    },
+    Lost {
+        instance: InstanceId,
+    },
+    Retire {
+        instances: Vec<InstanceId>,
+    },
+    Settle {
+        instances: Vec<InstanceId>,
+    },
+    /// Look at the gateway and the driver, then answer [`super::Event::Converge`].
+    Observe,
+    /// Begin to count for this window, then answer [`super::Event::WindowOpened`].
+    OpenWindow {
+        rollout: RolloutId,
+        window: Window,
+    },
+    MeasureBaseline {
+        rollout: RolloutId,
+    },
+    Judge {
+        rollout: RolloutId,
+        window: Window,
+        look: u32,
+    },
+}
+
+/// A span that is judged as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    Baseline,
+    Phase(usize),
+    Validation,
+}

@@ -1,0 +1,253 @@
+//! The machine that the reactor runs and the simulation attacks.
+
+use std::collections::BTreeSet;
+
+use super::{
+    command::{Command, Window},
+    event::{Event, Verb, VerbKind},
+    fleet::Fleet,
+    progress::World,
+    state::{PauseReason, Rollout, State, Trigger},
+    timers::{Timer, Timers},
+    verbs::{Effect, effect},
+};
+use crate::{
+    id::{AgentName, RolloutId, Side},
+    plan::Plan,
+    time::{Nanos, Now},
+};
+
+/// Fleet and rollouts of one state directory. Equal event histories give equal controllers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Controller {
+    pub(crate) fleet: Fleet,
+    pub(crate) timers: Timers,
+    pub(crate) rollouts: Vec<Rollout>,
+    last: Now,
+}
+
+/// Why an event was not accepted. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("rollout {0} is still under way; wait for it, or roll it back first")]
+    RolloutActive(RolloutId),
+    #[error("rollout {0} is completed but not committed; commit it or roll it back first")]
+    NotCommitted(RolloutId),
+    #[error("there is no rollout {0}; `bellwether rollout list` shows which there are")]
+    NoSuchRollout(RolloutId),
+    #[error("the plan moves agent {0} from a revision that it does not run; plan again")]
+    StalePlan(AgentName),
+    #[error("the plan has no phase with an agent in it")]
+    EmptyPlan,
+    #[error("cannot {verb} rollout {rollout} while it is {state}: {why}")]
+    NotNow { verb: &'static str, rollout: RolloutId, state: &'static str, why: &'static str },
+    #[error("a fleet is declared already in this state directory")]
+    Declared,
+}
+
+impl Controller {
+    /// Takes one event. An `Err` changes nothing and must not be journaled.
+    pub fn step(&mut self, now: Now, event: Event) -> Result<Vec<Command>, Refusal> {
+        let mut out = Vec::new();
+        self.take(now, event, &mut out)?;
+        if let Some(rollout) = self.rollouts.last_mut() {
+            rollout.advance(&mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out: &mut out });
+        }
+        self.fleet.reconcile(&mut self.timers, &mut out);
+        self.last = now;
+        Ok(out)
+    }
+
+    /// When to send a [`Event::Tick`], on the monotonic clock.
+    pub fn next_timeout(&self) -> Option<Nanos> {
+        self.timers.next()
+    }
+
+    /// The rollout that is under way or was the last.
+    pub fn rollout(&self) -> Option<&Rollout> {
+        self.rollouts.last()
+    }
+
+    pub fn rollouts(&self) -> &[Rollout] {
+        &self.rollouts
+    }
+
+    pub fn is_declared(&self) -> bool {
+        !self.fleet.agents.is_empty()
+    }
+
+    fn take(&mut self, now: Now, event: Event, out: &mut Vec<Command>) -> Result<(), Refusal> {
+        let timers = &mut self.timers;
+        match event {
+            Event::FleetDeclared { agents } => {
+                if !self.fleet.agents.is_empty() {
+                    return Err(Refusal::Declared);
+                }
+                self.fleet.declare(agents);
+            }
+            Event::Restarted => timers.rebase(self.last, now),
+            Event::Converge { running, gateway } => {
+                self.fleet.converge(now, &running, &gateway, timers, out);
+                if let Some(rollout) = self.rollouts.last() {
+                    rollout.ask_again(&mut World { now, fleet: &mut self.fleet, timers, out });
+                }
+            }
+            Event::Enrolled { instances } => {
+                for instance in instances {
+                    self.fleet.enrolled(now, instance, timers, out);
+                }
+            }
+            Event::Started { instance } => self.fleet.started(instance, out),
+            Event::StartFailed { instance, reason: _ } | Event::Exited { instance, exit: _ } => {
+                let unasked = self.fleet.ended(now, instance, timers, out);
+                if let Some((agent, Side::Green, exits)) = unasked {
+                    self.green_ended(now, agent, exits, out);
+                }
+            }
+            Event::Frozen { instance } => self.fleet.frozen(instance),
+            Event::Thawed { instance } => self.fleet.thawed(instance),
+            Event::Polled { instance } => self.fleet.seen(now, instance, true, false, timers),
+            Event::Healthy { instance } => self.fleet.seen(now, instance, false, true, timers),
+            Event::CutOver { generation } => self.fleet.cut_over(now, generation, timers),
+            Event::CutOverStale { standing } => self.fleet.stale(standing, out),
+            Event::FellBack { agent, from: _, to, generation } => {
+                self.fleet.fell_back(now, &agent, to, generation, timers);
+            }
+            Event::Empty { instance, revoked: _ } => self.fleet.empty(instance, timers),
+            Event::WindowOpened { rollout, after_second } => self.window_opened(rollout, after_second),
+            Event::BaselineMeasured { rollout, until_second, refused } => {
+                if let Some(current) = self.rollouts.last_mut().filter(|r| r.id == rollout) {
+                    let world = &mut World { now, fleet: &mut self.fleet, timers, out };
+                    current.baseline_measured(until_second, refused, world);
+                }
+            }
+            Event::Judged { rollout, look, report } => {
+                if let Some(current) = self.rollouts.last_mut().filter(|r| r.id == rollout) {
+                    current.judged(look, report, &mut World { now, fleet: &mut self.fleet, timers, out });
+                }
+            }
+            Event::Planned { plan, by } => self.start(now, *plan, by, out)?,
+            Event::Verb(verb) => self.verb(now, verb, out)?,
+            Event::Tick => self.tick(now, out),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, now: Now, plan: Plan, by: String, out: &mut Vec<Command>) -> Result<(), Refusal> {
+        if let Some(last) = self.rollouts.last() {
+            match last.state {
+                State::Completed => return Err(Refusal::NotCommitted(last.id)),
+                state if !state.is_over() => return Err(Refusal::RolloutActive(last.id)),
+                _ => {}
+            }
+        }
+        if plan.phases.is_empty() || plan.phases.iter().any(|p| p.batches.iter().all(|b| b.agents.is_empty())) {
+            return Err(Refusal::EmptyPlan);
+        }
+        let mut seen = BTreeSet::new();
+        for planned in plan.agents() {
+            let runs = self.fleet.agents.get(&planned.agent).map(|agent| &agent.blue.revision);
+            if runs != Some(&planned.from) || !seen.insert(&planned.agent) {
+                return Err(Refusal::StalePlan(planned.agent.clone()));
+            }
+        }
+        let id = RolloutId(self.rollouts.len() as u64 + 1);
+        let rollout = Rollout::new(id, by, plan, now.wall);
+        rollout.begin(&mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out });
+        self.rollouts.push(rollout);
+        Ok(())
+    }
+
+    fn verb(&mut self, now: Now, verb: Verb, out: &mut Vec<Command>) -> Result<(), Refusal> {
+        let Verb { verb, rollout, by, reason } = verb;
+        let latest = self.rollouts.len() as u64;
+        let Some(current) = self.rollouts.iter_mut().find(|r| r.id == rollout) else {
+            return Err(Refusal::NoSuchRollout(rollout));
+        };
+        let not_now = |state: State, why| Refusal::NotNow { verb: verb.as_str(), rollout, state: state.name(), why };
+        if rollout.0 != latest && verb == VerbKind::Rollback {
+            return Err(not_now(current.state, "a later rollout was started since; roll that one back"));
+        }
+        let world = &mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out };
+        match effect(current.state, current.paused.as_ref(), verb) {
+            Effect::Pause => current.paused = Some(PauseReason::Asked { by, why: reason }),
+            Effect::Resume => current.resume(world),
+            Effect::JudgeNow => current.judge_now(world),
+            Effect::GoOn => current.go_on(world),
+            Effect::Rollback => current.roll_back(Trigger::Operator { by, why: reason }, world),
+            Effect::Commit => current.commit(world),
+            Effect::Nothing => {}
+            Effect::Refuse(why) => return Err(not_now(current.state, why)),
+        }
+        Ok(())
+    }
+
+    fn window_opened(&mut self, rollout: RolloutId, after_second: u64) {
+        let Some(current) = self.rollouts.last_mut().filter(|r| r.id == rollout) else { return };
+        if current.state == State::Preflight {
+            current.baseline_after_second.get_or_insert(after_second);
+        } else if let Some(record) = current.phase_mut() {
+            record.after_second.get_or_insert(after_second);
+        }
+    }
+
+    fn green_ended(&mut self, now: Now, agent: AgentName, exits: u32, out: &mut Vec<Command>) {
+        let Some(rollout) = self.rollouts.last_mut() else { return };
+        let limit = rollout.plan.crash_loop;
+        let going = match rollout.state {
+            State::Progressing { .. } | State::Validating { .. } => true,
+            State::Preflight
+            | State::Completed
+            | State::Committed
+            | State::RollingBack { .. }
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => false,
+        };
+        if going && exits >= limit {
+            let world = &mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out };
+            rollout.roll_back(Trigger::CrashLoop { agent, exits }, world);
+        }
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Command>) {
+        for timer in self.timers.take_due(now.mono) {
+            if timer == Timer::Stage {
+                if let Some(rollout) = self.rollouts.last_mut() {
+                    rollout.stage_due(&mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out });
+                }
+            } else {
+                self.fleet.due(&timer, &mut self.timers, out);
+            }
+        }
+    }
+}
+
+impl Command {
+    /// Whether the command only asks for a look or a judgement and touches nothing.
+    pub fn is_question(&self) -> bool {
+        match self {
+            Self::Observe | Self::OpenWindow { .. } | Self::MeasureBaseline { .. } | Self::Judge { .. } => true,
+            Self::Enrol { .. }
+            | Self::Start { .. }
+            | Self::Stop { .. }
+            | Self::Freeze { .. }
+            | Self::Thaw { .. }
+            | Self::Probe { .. }
+            | Self::CutOver { .. }
+            | Self::Lost { .. }
+            | Self::Retire { .. }
+            | Self::Settle { .. } => false,
+        }
+    }
+}
+
+impl Window {
+    pub fn name(self, plan: &Plan) -> String {
+        match self {
+            Self::Baseline => "baseline".into(),
+            Self::Phase(phase) => plan.phases.get(phase).map_or_else(String::new, |p| p.name.to_string()),
+            Self::Validation => "validation".into(),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What can happen to a controller. Every variant that a controller accepts is journaled.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    analysis::GateReport,
+    id::{AgentName, AgentType, Generation, InstanceId, RevisionId, RolloutId},
+    plan::Plan,
+    port::{driver::Exit, gateway::GatewayView},
+    time::Millis,
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first event of a state directory: what should run.
+    FleetDeclared {
+        agents: Vec<FleetAgent>,
+    },
+    /// A controller has started on an existing journal: its monotonic clock has another origin.
+    Restarted,
+    /// The world as it was found. Comes after a start and as the answer to [`super::Command::Observe`].
+    Converge {
+        running: BTreeSet<InstanceId>,
+        gateway: GatewayView,
+    },
+    /// The gateway knows these instances.
+    Enrolled {
+        instances: Vec<InstanceId>,
+    },
+    /// The process runs; it need not be ready.
+    Started {
+        instance: InstanceId,
+    },
+    StartFailed {
+        instance: InstanceId,
+        reason: String,
+    },
+    Exited {
+        instance: InstanceId,
+        exit: Exit,
+    },
+    Frozen {
+        instance: InstanceId,
+    },
+    Thawed {
+        instance: InstanceId,
+    },
+    /// It asked for a task: its main loop runs.
+    Polled {
+        instance: InstanceId,
+    },
+    /// Its health endpoint answered 200.
+    Healthy {
+        instance: InstanceId,
+    },
+    CutOver {
+        generation: Generation,
+    },
+    /// The gateway refused a cutover because another generation stands.
+    CutOverStale {
+        standing: Generation,
+    },
+    FellBack {
+        agent: AgentName,
+        from: InstanceId,
+        to: InstanceId,
+        generation: Generation,
+    },
+    /// A retired instance holds nothing any more.
+    Empty {
+        instance: InstanceId,
+        revoked: u64,
+    },
+    /// From which one-second record on a window counts.
+    WindowOpened {
+        rollout: RolloutId,
+        after_second: u64,
+    },
+    /// The baseline was measured, or why it cannot serve.
+    BaselineMeasured {
+        rollout: RolloutId,
+        until_second: u64,
+        refused: Option<String>,
+    },
+    Judged {
+        rollout: RolloutId,
+        look: u32,
+        report: GateReport,
+    },
+    Planned {
+        plan: Box<Plan>,
+        by: String,
+    },
+    Verb(Verb),
+    /// A timer is due.
+    Tick,
+}
+
+/// What an operator asks for, with who and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verb {
+    pub verb: VerbKind,
+    pub rollout: RolloutId,
+    pub by: String,
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerbKind {
+    Pause,
+    Resume,
+    /// End the bake and judge, or go on where a person was asked.
+    Promote,
+    Rollback,
+    /// Give up blue: the rollout can no longer be undone.
+    Commit,
+}
+
+impl VerbKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+            Self::Commit => "commit",
+        }
+    }
+}
+
+/// One agent as the controller has to know it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FleetAgent {
+    pub name: AgentName,
+    pub agent_type: AgentType,
+    pub revision: RevisionId,
+    pub http: bool,
+    pub boot: Millis,
+    pub drain: Millis,
+}

@@ -1,0 +1,391 @@
+//! All agents with their seats and routes. Brings the world to what is wanted; does not decide what is wanted.
+//!
+//! Invariant: an agent's traffic is moved only to an instance that is ready, and at most one cutover is
+//! under way at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    command::Command,
+    event::FleetAgent,
+    seat::{Is, STOP_GRACE, Seat, Want},
+    timers::{Timer, Timers},
+};
+use crate::{
+    id::{AgentName, AgentType, Generation, InstanceId, Side},
+    port::gateway::{GatewayView, Move},
+    time::{Millis, Now},
+};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Agent {
+    pub(crate) agent_type: AgentType,
+    pub(crate) drain: Millis,
+    pub(crate) blue: Seat,
+    pub(crate) green: Option<Seat>,
+    /// Which side should have the traffic.
+    pub(crate) desired: Side,
+    /// Which instance has it, as the gateway confirmed.
+    pub(crate) active: Option<InstanceId>,
+}
+
+impl Agent {
+    pub(crate) fn seat(&self, side: Side) -> Option<&Seat> {
+        match side {
+            Side::Blue => Some(&self.blue),
+            Side::Green => self.green.as_ref(),
+        }
+    }
+
+    pub(crate) fn seat_mut(&mut self, side: Side) -> Option<&mut Seat> {
+        match side {
+            Side::Blue => Some(&mut self.blue),
+            Side::Green => self.green.as_mut(),
+        }
+    }
+
+    /// The side that has the traffic now.
+    pub(crate) fn serving(&self) -> Option<Side> {
+        let active = self.active?;
+        [Side::Blue, Side::Green]
+            .into_iter()
+            .find(|&side| self.seat(side).is_some_and(|seat| seat.is.instance() == Some(active)))
+    }
+
+    pub(crate) fn served_by(&self, side: Side) -> bool {
+        self.active.is_some() && self.seat(side).and_then(|seat| seat.is.ready()) == self.active
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct InFlight {
+    generation: Generation,
+    moves: Vec<Move>,
+    drain: Millis,
+    revoke: bool,
+}
+
+impl InFlight {
+    fn command(&self) -> Command {
+        Command::CutOver {
+            generation: self.generation,
+            moves: self.moves.clone(),
+            drain: self.drain,
+            revoke: self.revoke,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Fleet {
+    pub(crate) agents: BTreeMap<AgentName, Agent>,
+    seats: BTreeMap<InstanceId, (AgentName, Side)>,
+    next: InstanceId,
+    pub(crate) generation: Generation,
+    cutover: Option<InFlight>,
+    /// Retired instances that still hold something.
+    draining: BTreeSet<InstanceId>,
+    /// The next cutovers to blue revoke what green holds, because the trigger blames it.
+    pub(crate) revoke: bool,
+    /// Agents whose seats or route may need something. Work per event grows with these, not with the fleet.
+    dirty: BTreeSet<AgentName>,
+}
+
+/// Beyond the gateway's own drain limit, after which a missing report of emptiness is no longer waited for.
+const DRAIN_MARGIN: Millis = Millis::from_secs(10);
+
+impl Fleet {
+    pub(crate) fn declare(&mut self, agents: Vec<FleetAgent>) {
+        self.next = self.next.max(InstanceId(1));
+        for FleetAgent { name, agent_type, revision, http, boot, drain } in agents {
+            let blue = Seat::new(name.clone(), Side::Blue, revision, http, boot);
+            self.dirty.insert(name.clone());
+            self.agents.insert(name, Agent { agent_type, drain, blue, green: None, desired: Side::Blue, active: None });
+        }
+    }
+
+    pub(crate) fn agent_mut(&mut self, name: &AgentName) -> Option<&mut Agent> {
+        self.dirty.insert(name.clone());
+        self.agents.get_mut(name)
+    }
+
+    /// The seat that the instance sits in, if it still does.
+    fn occupied(&mut self, instance: InstanceId) -> Option<&mut Seat> {
+        let (agent, side) = self.seats.get(&instance)?.clone();
+        self.dirty.insert(agent.clone());
+        let seat = self.agents.get_mut(&agent)?.seat_mut(side)?;
+        (seat.is.instance() == Some(instance)).then_some(seat)
+    }
+
+    /// A cutover was asked for and not answered yet.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.cutover.is_some()
+    }
+
+    pub(crate) fn enrolled(&mut self, now: Now, instance: InstanceId, timers: &mut Timers, out: &mut Vec<Command>) {
+        if let Some(seat) = self.occupied(instance) {
+            seat.enrolled(now, timers, out);
+        }
+    }
+
+    pub(crate) fn started(&mut self, instance: InstanceId, out: &mut Vec<Command>) {
+        if let Some(seat) = self.occupied(instance) {
+            seat.started(out);
+        }
+    }
+
+    pub(crate) fn seen(&mut self, now: Now, instance: InstanceId, poll: bool, health: bool, timers: &mut Timers) {
+        if let Some(seat) = self.occupied(instance) {
+            seat.seen(now, poll, health, timers);
+        }
+    }
+
+    pub(crate) fn frozen(&mut self, instance: InstanceId) {
+        if let Some(seat) = self.occupied(instance) {
+            seat.frozen();
+        }
+    }
+
+    pub(crate) fn thawed(&mut self, instance: InstanceId) {
+        if let Some(seat) = self.occupied(instance) {
+            seat.thawed();
+        }
+    }
+
+    /// Returns the seat's agent, side and number of unasked ends in this phase if the end was unasked.
+    pub(crate) fn ended(
+        &mut self,
+        now: Now,
+        instance: InstanceId,
+        timers: &mut Timers,
+        out: &mut Vec<Command>,
+    ) -> Option<(AgentName, Side, u32)> {
+        self.forget_drain(instance, timers);
+        if self.occupied(instance).is_none() {
+            // What sat on blue before a commit, or a stray of an earlier controller.
+            self.seats.remove(&instance);
+            out.extend([Command::Lost { instance }, Command::Retire { instances: vec![instance] }]);
+            return None;
+        }
+        let seat = self.occupied(instance)?;
+        let exits = seat.exits;
+        seat.ended(now, timers, out);
+        let unasked = (seat.exits > exits).then(|| (seat.agent.clone(), seat.side, seat.exits));
+        self.seats.remove(&instance);
+        unasked
+    }
+
+    pub(crate) fn empty(&mut self, instance: InstanceId, timers: &mut Timers) {
+        self.forget_drain(instance, timers);
+        if let Some((agent, _)) = self.seats.get(&instance) {
+            self.dirty.insert(agent.clone());
+        }
+    }
+
+    pub(crate) fn cut_over(&mut self, now: Now, generation: Generation, timers: &mut Timers) {
+        if self.cutover.as_ref().is_none_or(|c| c.generation != generation) {
+            self.generation = self.generation.max(generation);
+            return;
+        }
+        let Some(InFlight { moves, drain, .. }) = self.cutover.take() else { return };
+        self.generation = generation;
+        for Move { agent, to, .. } in moves {
+            self.activate(now, &agent, to, drain, timers);
+        }
+    }
+
+    /// Another generation stands, so what was asked for did not happen. The world is looked at before the next try.
+    pub(crate) fn stale(&mut self, standing: Generation, out: &mut Vec<Command>) {
+        self.cutover = None;
+        self.generation = standing;
+        out.push(Command::Observe);
+    }
+
+    pub(crate) fn fell_back(
+        &mut self,
+        now: Now,
+        agent: &AgentName,
+        to: InstanceId,
+        generation: Generation,
+        timers: &mut Timers,
+    ) {
+        self.generation = self.generation.max(generation);
+        let drain = self.agents.get(agent).map_or(Millis::ZERO, |a| a.drain);
+        self.activate(now, agent, to, drain, timers);
+    }
+
+    fn activate(&mut self, now: Now, agent: &AgentName, to: InstanceId, drain: Millis, timers: &mut Timers) {
+        self.dirty.insert(agent.clone());
+        let Some(entry) = self.agents.get_mut(agent) else { return };
+        if let Some(retired) = entry.active.replace(to).filter(|&from| from != to && self.seats.contains_key(&from)) {
+            self.draining.insert(retired);
+            timers.arm(Timer::Drain(retired), now.mono + drain + DRAIN_MARGIN);
+        }
+        self.forget_drain(to, timers);
+    }
+
+    fn forget_drain(&mut self, instance: InstanceId, timers: &mut Timers) {
+        self.draining.remove(&instance);
+        timers.disarm(&Timer::Drain(instance));
+    }
+
+    pub(crate) fn due(&mut self, timer: &Timer, timers: &mut Timers, out: &mut Vec<Command>) {
+        match timer {
+            Timer::Boot(instance) => {
+                if let Some(seat) = self.occupied(*instance) {
+                    seat.overdue(timers, out);
+                }
+            }
+            Timer::BackOff(agent, side) => {
+                if let Some(seat) = self.agent_mut(agent).and_then(|a| a.seat_mut(*side)) {
+                    seat.try_again();
+                }
+            }
+            Timer::Drain(instance) => self.empty(*instance, timers),
+            Timer::Stage => {}
+        }
+    }
+
+    /// Issues what is missing for everything that was touched, and one cutover for all agents that can move.
+    pub(crate) fn reconcile(&mut self, timers: &mut Timers, out: &mut Vec<Command>) {
+        let dirty: Vec<AgentName> = self.dirty.iter().cloned().collect();
+        let mut unmoved = BTreeSet::new();
+        let mut moves = Vec::new();
+        let mut drain = Millis::ZERO;
+        for name in dirty {
+            let Some(agent) = self.agents.get_mut(&name) else { continue };
+            for side in [Side::Blue, Side::Green] {
+                let active = agent.active;
+                let desired = agent.desired == side;
+                let Some(seat) = agent.seat_mut(side) else { continue };
+                let instance = seat.is.instance();
+                let moving = self.cutover.as_ref().is_some_and(|c| c.moves.iter().any(|m| Some(m.to) == instance));
+                let idle =
+                    instance != active && !desired && !moving && instance.is_none_or(|i| !self.draining.contains(&i));
+                seat.reconcile(idle, &mut self.next, timers, out);
+                if let Some(instance) = seat.is.instance() {
+                    self.seats.insert(instance, (name.clone(), side));
+                }
+            }
+            let target = agent.seat(agent.desired).and_then(|seat| seat.is.ready());
+            if let Some(to) = target.filter(|&to| agent.active != Some(to)) {
+                let fallback = agent.seat(agent.desired.other()).and_then(|seat| seat.is.ready());
+                moves.push(Move { agent: name.clone(), to, fallback });
+                drain = drain.max(agent.drain);
+                unmoved.insert(name);
+            }
+        }
+        if self.cutover.is_none() && !moves.is_empty() {
+            let cutover = InFlight { generation: self.generation.next(), moves, drain, revoke: self.revoke };
+            out.push(cutover.command());
+            self.cutover = Some(cutover);
+            unmoved.clear();
+        }
+        self.dirty = unmoved;
+    }
+
+    /// Brings this machine's picture in line with what was found, and issues again what may have been lost.
+    pub(crate) fn converge(
+        &mut self,
+        now: Now,
+        running: &BTreeSet<InstanceId>,
+        gateway: &GatewayView,
+        timers: &mut Timers,
+        out: &mut Vec<Command>,
+    ) {
+        self.generation = gateway.generation;
+        self.cutover = None;
+        self.dirty.extend(self.agents.keys().cloned());
+        for agent in self.agents.values_mut() {
+            agent.active = None;
+        }
+        for route in &gateway.routes {
+            if let Some(agent) = self.agents.get_mut(&route.agent) {
+                agent.active = Some(route.active);
+            }
+        }
+        let held: BTreeMap<InstanceId, &_> = gateway.instances.iter().map(|view| (view.instance, view)).collect();
+        self.draining = held.values().filter(|v| v.quiesced && v.held > 0).map(|v| v.instance).collect();
+        for &instance in &self.draining {
+            if timers.at(&Timer::Drain(instance)).is_none() {
+                let drain = self
+                    .seats
+                    .get(&instance)
+                    .and_then(|(agent, _)| self.agents.get(agent))
+                    .map_or(Millis::ZERO, |a| a.drain);
+                timers.arm(Timer::Drain(instance), now.mono + drain + DRAIN_MARGIN);
+            }
+        }
+        for (instance, (agent, side)) in self.seats.clone() {
+            let Some(seat) = self.agents.get_mut(&agent).and_then(|a| a.seat_mut(side)) else { continue };
+            if seat.is.instance() != Some(instance) {
+                self.seats.remove(&instance);
+                continue;
+            }
+            let polled = held.get(&instance).is_some_and(|view| view.polled);
+            match seat.is {
+                Is::Enrolling { .. } => out.push(seat.enrol(instance)),
+                Is::Starting { .. } if !running.contains(&instance) => {
+                    out.push(seat.enrol(instance));
+                    out.push(seat.start(instance));
+                }
+                Is::Starting { .. } => {
+                    seat.seen(now, polled, false, timers);
+                    seat.started(out);
+                }
+                Is::Ready { .. }
+                | Is::Freezing { .. }
+                | Is::Frozen { .. }
+                | Is::Thawing { .. }
+                | Is::Stopping { .. }
+                    if !running.contains(&instance) =>
+                {
+                    seat.ended(now, timers, out);
+                    self.seats.remove(&instance);
+                }
+                Is::Freezing { .. } => out.push(Command::Freeze { instance }),
+                Is::Thawing { .. } => out.push(Command::Thaw { instance }),
+                Is::Stopping { .. } => out.push(Command::Stop { instance, grace: Millis::from_secs(2) }),
+                Is::Ready { .. } | Is::Frozen { .. } | Is::Empty | Is::BackOff => {}
+            }
+        }
+        for &stray in running.iter().filter(|&i| !self.seats.contains_key(i)) {
+            out.push(Command::Stop { instance: stray, grace: Millis::from_secs(2) });
+        }
+        let known: Vec<InstanceId> = held.keys().copied().filter(|i| !self.seats.contains_key(i)).collect();
+        if !known.is_empty() {
+            out.push(Command::Retire { instances: known });
+        }
+    }
+
+    /// Green becomes blue: the rollout is committed, and what sat on blue ends.
+    pub(crate) fn settle(&mut self, out: &mut Vec<Command>) {
+        let mut settled = Vec::new();
+        for (name, agent) in &mut self.agents {
+            let Some(mut green) = agent.green.take() else { continue };
+            green.side = Side::Blue;
+            settled.extend(green.is.instance());
+            let blue = std::mem::replace(&mut agent.blue, green);
+            agent.desired = Side::Blue;
+            self.dirty.insert(name.clone());
+            if let Some(instance) = blue.is.instance() {
+                if matches!(blue.is, Is::Frozen { .. } | Is::Freezing { .. }) {
+                    out.push(Command::Thaw { instance });
+                }
+                out.push(Command::Stop { instance, grace: STOP_GRACE });
+            }
+        }
+        for instance in &settled {
+            if let Some((_, side)) = self.seats.get_mut(instance) {
+                *side = Side::Blue;
+            }
+        }
+        out.push(Command::Settle { instances: settled });
+    }
+
+    pub(crate) fn want(&mut self, agent: &AgentName, side: Side, want: Want) {
+        if let Some(seat) = self.agent_mut(agent).and_then(|a| a.seat_mut(side)) {
+            seat.want = want;
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! How a rollout goes on: from what is the case to what is wanted next. Level-triggered, so that it does
+//! not matter which event made a condition true, or whether the event was seen twice.
+
+use super::{
+    command::{Command, Window},
+    fleet::Fleet,
+    seat::{Is, Seat, Want},
+    state::{PauseReason, PhaseRecord, RollbackRecord, RollbackStep, Rollout, State, Step, Trigger},
+    timers::{Timer, Timers},
+};
+use crate::{
+    analysis::{GateReport, Verdict},
+    id::{AgentName, Side},
+    plan::{PlannedAgent, Standby},
+    spec::ThinEvidence,
+    time::{Millis, Now},
+};
+
+/// R49: a rollback that is not validated by then needs a person.
+const ROLLBACK_MAX: Millis = Millis(210_000);
+
+/// Everything that a rollout acts on, for the length of one step.
+pub(crate) struct World<'a> {
+    pub(crate) now: Now,
+    pub(crate) fleet: &'a mut Fleet,
+    pub(crate) timers: &'a mut Timers,
+    pub(crate) out: &'a mut Vec<Command>,
+}
+
+impl World<'_> {
+    fn stage_ends_after(&mut self, span: Millis) {
+        self.timers.arm(Timer::Stage, self.now.mono + span);
+    }
+
+    fn all_ready(&self, agents: &[PlannedAgent], side: Side) -> bool {
+        agents.iter().all(|planned| {
+            self.fleet.agents.get(&planned.agent).is_some_and(|a| a.seat(side).is_some_and(|s| s.is.ready().is_some()))
+        })
+    }
+
+    fn all_served_by(&self, agents: &[PlannedAgent], side: Side) -> bool {
+        agents.iter().all(|planned| self.fleet.agents.get(&planned.agent).is_some_and(|a| a.served_by(side)))
+    }
+}
+
+impl Rollout {
+    pub(crate) fn begin(&self, world: &mut World<'_>) {
+        world.out.push(Command::OpenWindow { rollout: self.id, window: Window::Baseline });
+        world.stage_ends_after(self.plan.baseline);
+    }
+
+    /// Takes every step whose condition holds.
+    pub(crate) fn advance(&mut self, world: &mut World<'_>) {
+        while self.advance_once(world) {}
+    }
+
+    fn advance_once(&mut self, world: &mut World<'_>) -> bool {
+        match self.state {
+            State::Progressing { phase, step: Step::Warming { batch } } => {
+                if self.paused.is_some() {
+                    return false;
+                }
+                self.seat_greens(phase, batch, world);
+                let agents = &self.plan.phases[phase].batches[batch].agents;
+                if !world.all_ready(agents, Side::Green) {
+                    return false;
+                }
+                for planned in agents {
+                    if let Some(agent) = world.fleet.agent_mut(&planned.agent) {
+                        agent.desired = Side::Green;
+                    }
+                }
+                self.state = State::Progressing { phase, step: Step::CuttingOver { batch } };
+                true
+            }
+            State::Progressing { phase, step: Step::CuttingOver { batch } } => {
+                let agents = &self.plan.phases[phase].batches[batch].agents;
+                if !world.all_served_by(agents, Side::Green) {
+                    return false;
+                }
+                for planned in agents {
+                    world.fleet.want(&planned.agent, Side::Blue, held_as(planned.standby));
+                }
+                if batch + 1 < self.plan.phases[phase].batches.len() {
+                    self.state = State::Progressing { phase, step: Step::Warming { batch: batch + 1 } };
+                } else {
+                    self.bake(phase, 1, self.plan.phases[phase].bake, world);
+                }
+                true
+            }
+            State::RollingBack { step: RollbackStep::Shift } => {
+                if world.fleet.is_moving() || !self.touched(world.fleet).all(|(_, blue_serves, _)| blue_serves) {
+                    return false;
+                }
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.shifted = Some(world.now.wall);
+                }
+                let touched: Vec<AgentName> = self.touched(world.fleet).map(|(agent, ..)| agent).collect();
+                for agent in touched {
+                    world.fleet.want(&agent, Side::Green, Want::Stopped);
+                }
+                self.state = State::RollingBack { step: RollbackStep::Swap };
+                true
+            }
+            State::RollingBack { step: RollbackStep::Swap } => {
+                if !self.touched(world.fleet).all(|(_, _, green)| green == Is::Empty) {
+                    return false;
+                }
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.swapped = Some(world.now.wall);
+                }
+                self.state = State::RollingBack { step: RollbackStep::Validate };
+                true
+            }
+            State::RollingBack { step: RollbackStep::Validate } => {
+                if !world.fleet.agents.values().all(|agent| agent.served_by(Side::Blue)) {
+                    return false;
+                }
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.validated = Some(world.now.wall);
+                }
+                for agent in world.fleet.agents.values_mut() {
+                    agent.green = None;
+                }
+                world.fleet.revoke = false;
+                self.over(State::RolledBack, world);
+                true
+            }
+            State::Preflight
+            | State::Progressing { step: Step::Baking { .. } | Step::Gate { .. } | Step::Held, .. }
+            | State::Validating { .. }
+            | State::Completed
+            | State::Committed
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => false,
+        }
+    }
+
+    /// The timer of the current stage is due.
+    pub(crate) fn stage_due(&mut self, world: &mut World<'_>) {
+        match self.state {
+            State::Preflight => world.out.push(Command::MeasureBaseline { rollout: self.id }),
+            State::Progressing { step: Step::Baking { .. }, .. } | State::Validating { judging: false } => {
+                self.judge_now(world);
+            }
+            State::Completed => self.commit(world),
+            State::RollingBack { .. } => self.over(State::NeedsAttention, world),
+            State::Progressing {
+                step: Step::Warming { .. } | Step::CuttingOver { .. } | Step::Gate { .. } | Step::Held,
+                ..
+            }
+            | State::Validating { judging: true }
+            | State::Committed
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => {}
+        }
+    }
+
+    pub(crate) fn judge_now(&mut self, world: &mut World<'_>) {
+        world.timers.disarm(&Timer::Stage);
+        match self.state {
+            State::Progressing { phase, step: Step::Baking { look } } => {
+                self.state = State::Progressing { phase, step: Step::Gate { look } };
+            }
+            State::Validating { judging: false } => self.state = State::Validating { judging: true },
+            State::Preflight
+            | State::Progressing { .. }
+            | State::Validating { judging: true }
+            | State::Completed
+            | State::Committed
+            | State::RollingBack { .. }
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => return,
+        }
+        self.ask_again(world);
+    }
+
+    /// Issues again what waits for an answer of the analysis. After a crash the question may have been lost.
+    pub(crate) fn ask_again(&self, world: &mut World<'_>) {
+        let rollout = self.id;
+        match self.state {
+            State::Preflight => {
+                if self.baseline_after_second.is_none() {
+                    world.out.push(Command::OpenWindow { rollout, window: Window::Baseline });
+                }
+                if world.timers.at(&Timer::Stage).is_none() {
+                    world.out.push(Command::MeasureBaseline { rollout });
+                }
+            }
+            State::Progressing { phase, step: Step::Gate { look } } => {
+                world.out.push(Command::Judge { rollout, window: Window::Phase(phase), look });
+            }
+            State::Progressing { phase, step: Step::Baking { .. } } => {
+                if self.phases.last().is_some_and(|record| record.after_second.is_none()) {
+                    world.out.push(Command::OpenWindow { rollout, window: Window::Phase(phase) });
+                }
+            }
+            State::Validating { judging } => {
+                if self.validation.as_ref().is_some_and(|record| record.after_second.is_none()) {
+                    world.out.push(Command::OpenWindow { rollout, window: Window::Validation });
+                }
+                if judging {
+                    world.out.push(Command::Judge { rollout, window: Window::Validation, look: 1 });
+                }
+            }
+            State::Progressing { step: Step::Warming { .. } | Step::CuttingOver { .. } | Step::Held, .. }
+            | State::Completed
+            | State::Committed
+            | State::RollingBack { .. }
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => {}
+        }
+    }
+
+    pub(crate) fn baseline_measured(&mut self, until_second: u64, refused: Option<String>, world: &mut World<'_>) {
+        if self.state != State::Preflight {
+            return;
+        }
+        self.baseline_until_second = Some(until_second);
+        match refused {
+            None => self.enter(0, world),
+            Some(reason) => {
+                self.refused = Some(reason);
+                self.over(State::PreflightFailed, world);
+            }
+        }
+    }
+
+    pub(crate) fn judged(&mut self, look: u32, report: GateReport, world: &mut World<'_>) {
+        let verdict = report.verdict();
+        let trigger = (verdict == Verdict::Fail).then(|| Trigger::Gate {
+            criteria: report.failed().map(|j| j.id.clone()).collect(),
+            why: report.failed().map(|j| j.why.clone()).collect::<Vec<_>>().join("; "),
+        });
+        match self.state {
+            State::Progressing { phase, step: Step::Gate { look: asked } } if asked == look => {
+                if let Some(record) = self.phases.last_mut() {
+                    record.report = Some(report);
+                }
+                let planned = &self.plan.phases[phase];
+                if let Some(trigger) = trigger {
+                    self.roll_back(trigger, world);
+                } else if verdict == Verdict::Inconclusive && look == 1 && self.plan.extension > 1.0 {
+                    let more = planned.bake.compressed(1.0 / (self.plan.extension - 1.0));
+                    self.state = State::Progressing { phase, step: Step::Baking { look: 2 } };
+                    world.stage_ends_after(more);
+                } else if verdict == Verdict::Inconclusive && planned.gate.thin_evidence == ThinEvidence::Ask {
+                    self.state = State::Progressing { phase, step: Step::Held };
+                    self.paused.get_or_insert(PauseReason::ThinEvidence);
+                } else if self.paused.is_some() {
+                    self.state = State::Progressing { phase, step: Step::Held };
+                } else {
+                    self.pass(phase, world);
+                }
+            }
+            State::Validating { judging: true } => {
+                if let Some(record) = &mut self.validation {
+                    record.report = Some(report);
+                    record.ended = Some(world.now.wall);
+                }
+                if let Some(trigger) = trigger {
+                    self.roll_back(trigger, world);
+                } else {
+                    self.state = State::Completed;
+                    self.paused = None;
+                    self.ended = Some(world.now.wall);
+                    world.stage_ends_after(self.plan.rollback_window);
+                }
+            }
+            // An answer to a question that is no longer asked: a rollback or a verb came first.
+            State::Preflight
+            | State::Progressing { .. }
+            | State::Validating { judging: false }
+            | State::Completed
+            | State::Committed
+            | State::RollingBack { .. }
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => {}
+        }
+    }
+
+    pub(crate) fn resume(&mut self, world: &mut World<'_>) {
+        let thin = self.paused.take() == Some(PauseReason::ThinEvidence);
+        if let State::Progressing { phase, step: Step::Held } = self.state {
+            if thin {
+                // The question stands until a person promotes; resuming without evidence looks once more.
+                self.bake(phase, 2, self.plan.phases[phase].bake, world);
+            } else {
+                self.pass(phase, world);
+            }
+        }
+    }
+
+    /// A person decided that the phase may be left.
+    pub(crate) fn go_on(&mut self, world: &mut World<'_>) {
+        self.paused = None;
+        if let State::Progressing { phase, step: Step::Held } = self.state {
+            self.pass(phase, world);
+        }
+    }
+
+    pub(crate) fn roll_back(&mut self, trigger: Trigger, world: &mut World<'_>) {
+        world.stage_ends_after(ROLLBACK_MAX);
+        world.fleet.revoke = !matches!(trigger, Trigger::Operator { .. });
+        self.paused = None;
+        if let Some(record) = self.phase_mut() {
+            record.ended.get_or_insert(world.now.wall);
+        }
+        self.rollback =
+            Some(RollbackRecord { trigger, began: world.now.wall, shifted: None, swapped: None, validated: None });
+        self.state = State::RollingBack { step: RollbackStep::Shift };
+        let planned: Vec<AgentName> = self.plan.agents().map(|planned| planned.agent.clone()).collect();
+        for name in planned {
+            if world.fleet.agents.get(&name).is_none_or(|agent| agent.green.is_none()) {
+                continue;
+            }
+            if let Some(agent) = world.fleet.agent_mut(&name) {
+                agent.desired = Side::Blue;
+                agent.blue.want = Want::Running;
+            }
+        }
+    }
+
+    pub(crate) fn commit(&mut self, world: &mut World<'_>) {
+        world.fleet.settle(world.out);
+        self.over(State::Committed, world);
+    }
+
+    fn over(&mut self, state: State, world: &mut World<'_>) {
+        world.timers.disarm(&Timer::Stage);
+        self.state = state;
+        self.ended.get_or_insert(world.now.wall);
+    }
+
+    fn enter(&mut self, phase: usize, world: &mut World<'_>) {
+        let planned = &self.plan.phases[phase];
+        self.phases.push(PhaseRecord {
+            name: planned.name.clone(),
+            agents_cumulative: planned.agents_cumulative,
+            began: world.now.wall,
+            bake_began: None,
+            after_second: None,
+            ended: None,
+            report: None,
+        });
+        for agent in world.fleet.agents.values_mut() {
+            if let Some(green) = &mut agent.green {
+                green.exits = 0;
+            }
+        }
+        self.state = State::Progressing { phase, step: Step::Warming { batch: 0 } };
+    }
+
+    /// Seats that are there already are left as they are.
+    fn seat_greens(&self, phase: usize, batch: usize, world: &mut World<'_>) {
+        for planned in &self.plan.phases[phase].batches[batch].agents {
+            if world.fleet.agents.get(&planned.agent).is_none_or(|agent| agent.green.is_some()) {
+                continue;
+            }
+            let http = self.plan.revisions.get(&planned.to).is_some_and(|revision| revision.http);
+            if let Some(agent) = world.fleet.agent_mut(&planned.agent) {
+                let seat = Seat::new(planned.agent.clone(), Side::Green, planned.to.clone(), http, planned.boot);
+                agent.green = Some(seat);
+            }
+        }
+    }
+
+    fn bake(&mut self, phase: usize, look: u32, span: Millis, world: &mut World<'_>) {
+        self.state = State::Progressing { phase, step: Step::Baking { look } };
+        if look == 1 {
+            if let Some(record) = self.phases.last_mut() {
+                record.bake_began = Some(world.now.wall);
+            }
+            world.out.push(Command::OpenWindow { rollout: self.id, window: Window::Phase(phase) });
+        }
+        world.stage_ends_after(span);
+    }
+
+    fn pass(&mut self, phase: usize, world: &mut World<'_>) {
+        if let Some(record) = self.phases.last_mut() {
+            record.ended = Some(world.now.wall);
+        }
+        if phase + 1 < self.plan.phases.len() {
+            return self.enter(phase + 1, world);
+        }
+        self.state = State::Validating { judging: false };
+        self.validation = Some(PhaseRecord {
+            name: "validation".into(),
+            agents_cumulative: self.plan.phases[phase].agents_cumulative,
+            began: world.now.wall,
+            bake_began: Some(world.now.wall),
+            after_second: None,
+            ended: None,
+            report: None,
+        });
+        world.out.push(Command::OpenWindow { rollout: self.id, window: Window::Validation });
+        world.stage_ends_after(self.plan.validation);
+    }
+
+    /// Agents that have a green seat, whether blue serves them, and how far green is.
+    fn touched<'a>(&'a self, fleet: &'a Fleet) -> impl Iterator<Item = (AgentName, bool, Is)> + 'a {
+        self.plan.agents().filter_map(|planned| {
+            let agent = fleet.agents.get(&planned.agent)?;
+            let green = agent.green.as_ref()?;
+            Some((planned.agent.clone(), agent.served_by(Side::Blue), green.is))
+        })
+    }
+}
+
+fn held_as(standby: Standby) -> Want {
+    match standby {
+        Standby::Warm => Want::Running,
+        Standby::Frozen => Want::Frozen,
+        Standby::Stopped => Want::Stopped,
+    }
+}

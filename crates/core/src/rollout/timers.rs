@@ -1,0 +1,99 @@
+//! Deadlines of one controller. While it runs, monotonic time rules; over a restart the wall clock tells how
+//! much of each is left, unless it jumped.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{AgentName, InstanceId, Side},
+    time::{Millis, Nanos, Now},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Timer {
+    /// The instance must be ready by then.
+    Boot(InstanceId),
+    /// The seat may be tried again.
+    BackOff(AgentName, Side),
+    /// The gateway must have reported the retired instance empty by then.
+    Drain(InstanceId),
+    /// The current stage of the rollout ends.
+    Stage,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Timers {
+    due: BTreeMap<Timer, Nanos>,
+}
+
+/// A controller that was away for longer than this by the wall clock is taken to have had its clock moved.
+const ABSENCE_MAX: Millis = Millis::from_mins(24 * 60);
+
+impl Timers {
+    pub(crate) fn arm(&mut self, timer: Timer, at: Nanos) {
+        self.due.insert(timer, at);
+    }
+
+    pub(crate) fn disarm(&mut self, timer: &Timer) {
+        self.due.remove(timer);
+    }
+
+    pub(crate) fn at(&self, timer: &Timer) -> Option<Nanos> {
+        self.due.get(timer).copied()
+    }
+
+    pub(crate) fn next(&self) -> Option<Nanos> {
+        self.due.values().min().copied()
+    }
+
+    pub(crate) fn take_due(&mut self, now: Nanos) -> Vec<Timer> {
+        let due: Vec<Timer> = self.due.iter().filter(|(_, at)| **at <= now).map(|(timer, _)| timer.clone()).collect();
+        for timer in &due {
+            self.due.remove(timer);
+        }
+        due
+    }
+
+    /// Carries all deadlines over to a new monotonic origin. `last` is the time of the last event before.
+    pub(crate) fn rebase(&mut self, last: Now, now: Now) {
+        let away = now.wall.since(last.wall);
+        let away = if away > ABSENCE_MAX || now.wall < last.wall { Millis::ZERO } else { away };
+        for at in self.due.values_mut() {
+            let left = at.since(last.mono);
+            *at = now.mono + (left - away);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::UnixMillis;
+
+    fn at(mono_s: u64, wall_s: u64) -> Now {
+        Now { mono: Nanos(mono_s * 1_000_000_000), wall: UnixMillis(wall_s * 1000) }
+    }
+
+    fn armed(secs: u64) -> Timers {
+        let mut timers = Timers::default();
+        timers.arm(Timer::Stage, Nanos(secs * 1_000_000_000));
+        timers
+    }
+
+    #[test]
+    fn time_away_counts_by_the_wall_clock() {
+        let mut timers = armed(100);
+        timers.rebase(at(40, 1000), at(5, 1020));
+        assert_eq!(timers.next(), Some(Nanos(45_000_000_000)));
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumped_re_arms_the_remainder() {
+        for wall_s in [10, 1000 + 30 * 24 * 3600] {
+            let mut timers = armed(100);
+            timers.rebase(at(40, 1000), at(5, wall_s));
+            assert_eq!(timers.next(), Some(Nanos(65_000_000_000)));
+        }
+    }
+}

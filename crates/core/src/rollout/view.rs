@@ -1,0 +1,135 @@
+//! What a person or a program may see of a controller. Built on request; the machine itself stays private.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    controller::Controller,
+    seat::{Is, Seat},
+    state::{PauseReason, PhaseRecord, RollbackRecord, Rollout, State},
+    timers::Timer,
+};
+use crate::{
+    id::{AgentName, AgentType, Generation, InstanceId, PhaseName, RevisionId, RevisionName, RolloutId, Side},
+    time::{Millis, Now, UnixMillis},
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ControllerView {
+    pub generation: Generation,
+    pub agents: Vec<AgentView>,
+    pub rollout: Option<RolloutView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentView {
+    pub name: AgentName,
+    pub agent_type: AgentType,
+    /// Which side has the traffic; none while no instance was ready yet.
+    pub serving: Option<Side>,
+    pub active: Option<InstanceId>,
+    /// The phase of the rollout that moves it.
+    pub phase: Option<usize>,
+    pub blue: SeatView,
+    pub green: Option<SeatView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeatView {
+    pub revision: RevisionId,
+    #[serde(flatten)]
+    pub is: Is,
+    pub failures: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutView {
+    pub id: RolloutId,
+    pub release: RevisionName,
+    pub by: String,
+    #[serde(flatten)]
+    pub state: State,
+    pub paused: Option<PauseReason>,
+    pub refused: Option<String>,
+    pub started: UnixMillis,
+    pub ended: Option<UnixMillis>,
+    /// What is left of the stage that runs on a clock: baseline, bake, validation, rollback window.
+    pub stage_left: Option<Millis>,
+    pub speed: f64,
+    pub phases: Vec<PhaseView>,
+    pub validation: Option<PhaseRecord>,
+    pub rollback: Option<RollbackRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseView {
+    pub name: PhaseName,
+    pub agents: usize,
+    pub agents_cumulative: usize,
+    pub bake: Millis,
+    pub batches: usize,
+    /// None before the phase has begun.
+    pub record: Option<PhaseRecord>,
+}
+
+impl Controller {
+    pub fn view(&self, now: Now) -> ControllerView {
+        let rollout = self.rollouts.last();
+        let phases = rollout.iter().flat_map(|rollout| rollout.plan.phases.iter().enumerate());
+        let phase_of: BTreeMap<&AgentName, usize> = phases
+            .flat_map(|(phase, planned)| planned.batches.iter().flat_map(|b| &b.agents).map(move |a| (&a.agent, phase)))
+            .collect();
+        let agents = self.fleet.agents.iter().map(|(name, agent)| AgentView {
+            name: name.clone(),
+            agent_type: agent.agent_type.clone(),
+            serving: agent.serving(),
+            active: agent.active,
+            phase: phase_of.get(name).copied(),
+            blue: seat_view(&agent.blue),
+            green: agent.green.as_ref().map(seat_view),
+        });
+        ControllerView {
+            generation: self.fleet.generation,
+            agents: agents.collect(),
+            rollout: rollout.map(|rollout| self.rollout_view(rollout, now)),
+        }
+    }
+
+    pub fn rollout_view(&self, rollout: &Rollout, now: Now) -> RolloutView {
+        let last = self.rollouts.last().is_some_and(|last| last.id == rollout.id);
+        let ends = self.timers.at(&Timer::Stage).filter(|_| last);
+        RolloutView {
+            id: rollout.id,
+            release: rollout.plan.release.clone(),
+            by: rollout.by.clone(),
+            state: rollout.state,
+            paused: rollout.paused.clone(),
+            refused: rollout.refused.clone(),
+            started: rollout.started,
+            ended: rollout.ended,
+            stage_left: ends.map(|at| at.since(now.mono)),
+            speed: rollout.plan.speed,
+            phases: phases(rollout),
+            validation: rollout.validation.clone(),
+            rollback: rollout.rollback.clone(),
+        }
+    }
+}
+
+fn phases(rollout: &Rollout) -> Vec<PhaseView> {
+    let records = rollout.phases.iter().cloned().map(Some).chain(std::iter::repeat(None));
+    let phases = rollout.plan.phases.iter().zip(records).map(|(planned, record)| PhaseView {
+        name: planned.name.clone(),
+        agents: planned.batches.iter().map(|batch| batch.agents.len()).sum(),
+        agents_cumulative: planned.agents_cumulative,
+        bake: planned.bake,
+        batches: planned.batches.len(),
+        record,
+    });
+    phases.collect()
+}
+
+fn seat_view(seat: &Seat) -> SeatView {
+    SeatView { revision: seat.revision.clone(), is: seat.is, failures: seat.failures }
+}
