@@ -1,1 +1,12 @@
-//! inference
+//! Inference admission: who may use the model server's slots, and when its model is switched.
+//!
+//! [`Scheduler`] is a pure machine: it owns the queue in front of the model server and never lets more calls
+//! be in flight than there are slots. Shells perform what it commands and tell it what became of it.
+
+mod accounts;
+mod limits;
+mod queue;
+mod scheduler;
+
+pub use limits::{Bound, Limits, Refused};
+pub use scheduler::{CallId, Command, Scheduler};
