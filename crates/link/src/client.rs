@@ -50,6 +50,11 @@ impl<A: DeserializeOwned + Send + 'static> Client<A> {
 
     /// Asks and waits for the answer. `Closed` says nothing about whether the request was carried out.
     pub async fn ask(&self, ask: &impl Serialize) -> Result<A, Error> {
+        self.send(ask).await?.wait().await
+    }
+
+    /// Asks; the answer can be awaited later. Requests reach the server in the order in which they were sent.
+    pub async fn send(&self, ask: &impl Serialize) -> Result<Answer<A>, Error> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
         match &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -57,7 +62,16 @@ impl<A: DeserializeOwned + Send + 'static> Client<A> {
             None => return Err(Error::Closed),
         };
         write_line(&mut *self.writer.lock().await, &Asked { id, ask }).await?;
-        told.await.map_err(|_gone| Error::Closed)
+        Ok(Answer(told))
+    }
+}
+
+/// An answer that is on its way.
+pub struct Answer<A>(oneshot::Receiver<A>);
+
+impl<A> Answer<A> {
+    pub async fn wait(self) -> Result<A, Error> {
+        self.0.await.map_err(|_gone| Error::Closed)
     }
 }
 

@@ -8,6 +8,6 @@ mod client;
 mod frame;
 mod server;
 
-pub use client::{Client, Events};
+pub use client::{Answer, Client, Events};
 pub use frame::{Error, Hello, LINE_MAX};
 pub use server::{Peers, Requests, Server};
