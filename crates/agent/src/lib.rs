@@ -1,1 +1,29 @@
-//! See docs/architecture.md.
+//! The asynchronous agent runtime: the green base, as a library.
+//!
+//! [`run`] registers, beats, pulls tasks while there is room, runs each through a [`Handler`], and reports
+//! what came of it. A failure of the model server is reported as a failure, never as an empty success. When
+//! asked to end it takes nothing more, finishes what it holds, and says so.
+
+mod backend;
+mod base;
+mod breaker;
+mod config;
+mod handler;
+mod http;
+mod model;
+mod pace;
+mod runtime;
+mod serve;
+mod stats;
+mod status;
+mod stream;
+mod task;
+mod work;
+
+pub use base::Base;
+pub use config::{BadConfig, Config, Limits};
+pub use handler::{Handler, PromptHandler, TaskError};
+pub use model::{Generated, Model, ModelError};
+pub use runtime::{Ended, StartError, run};
+pub use status::Status;
+pub use task::Task;

@@ -1,0 +1,140 @@
+//! What an agent needs to know before it starts.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use crate::base::Base;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub agent_name: String,
+    pub agent_type: String,
+    pub model: String,
+    /// Given to the model with each prompt.
+    pub system: Option<String>,
+    pub backend: Base,
+    pub ollama: Base,
+    /// Tasks held at once.
+    pub concurrency: usize,
+    /// Between two questions for a task when there was none. Up to a quarter more or less is drawn, so that
+    /// a fleet does not ask in step.
+    pub idle: Duration,
+    /// Where `/health`, `/ready` and `/metrics` are served.
+    pub listen: Option<SocketAddr>,
+    pub limits: Limits,
+}
+
+/// Times and bounds that rarely change. The defaults are those of the agents that this base replaces,
+/// where those had one.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub heartbeat_every: Duration,
+    pub heartbeat_timeout: Duration,
+    /// Register and complete.
+    pub backend_timeout: Duration,
+    /// Next: longer than any long poll that a backend may hold.
+    pub next_timeout: Duration,
+    /// How long to go on reporting a finished task to a backend that cannot be reached.
+    pub report_for: Duration,
+    /// How long what is held may take to finish after the agent was asked to end.
+    pub drain: Duration,
+    pub model_connections: usize,
+    pub connect_timeout: Duration,
+    /// Without a byte from the model server; also the longest wait for a connection of the pool.
+    pub model_read_timeout: Duration,
+    /// Consecutive failures of the model server after which no task is taken for `breaker_open`.
+    pub breaker_failures: u32,
+    pub breaker_open: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            heartbeat_every: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(5),
+            backend_timeout: Duration::from_secs(10),
+            next_timeout: Duration::from_secs(60),
+            report_for: Duration::from_secs(120),
+            drain: Duration::from_secs(30),
+            model_connections: 2,
+            connect_timeout: Duration::from_secs(30),
+            model_read_timeout: Duration::from_secs(300),
+            breaker_failures: 5,
+            breaker_open: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A variable whose value cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable {variable} has the unusable value {value:?}")]
+pub struct BadConfig {
+    pub variable: &'static str,
+    pub value: String,
+}
+
+impl Config {
+    /// From `AGENT_NAME`, `AGENT_TYPE`, `MODEL_NAME`, `BACKEND_URL`, `OLLAMA_BASE_URL` (or `OLLAMA_URL`, or
+    /// `OLLAMA_HOST`), `PORT` (or `HEALTH_PORT`), `BELLWETHER_ADDRESS` and `BELLWETHER_IDLE_MS`, each with a
+    /// default.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, BadConfig> {
+        let set = |variable: &'static str| Some((variable, lookup(variable).filter(|value| !value.is_empty())?));
+        let or = |variable, default: &str| set(variable).map_or_else(|| default.to_owned(), |(_, value)| value);
+        let ollama = set("OLLAMA_BASE_URL").or_else(|| set("OLLAMA_URL")).or_else(|| set("OLLAMA_HOST"));
+        let address = parsed(set("BELLWETHER_ADDRESS"))?.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let port = parsed::<u16>(set("PORT").or_else(|| set("HEALTH_PORT")))?;
+        Ok(Self {
+            agent_name: or("AGENT_NAME", "agent"),
+            agent_type: or("AGENT_TYPE", "general"),
+            model: or("MODEL_NAME", "tinyllama"),
+            system: None,
+            backend: base("BACKEND_URL", set("BACKEND_URL"), "http://127.0.0.1:8000")?,
+            ollama: base("OLLAMA_BASE_URL", ollama, "http://127.0.0.1:11434")?,
+            concurrency: 3,
+            idle: Duration::from_millis(parsed(set("BELLWETHER_IDLE_MS"))?.unwrap_or(1000)),
+            listen: port.map(|port| SocketAddr::new(address, port)),
+            limits: Limits::default(),
+        })
+    }
+}
+
+fn base(name: &'static str, set: Option<(&'static str, String)>, default: &str) -> Result<Base, BadConfig> {
+    let (variable, value) = set.unwrap_or_else(|| (name, default.to_owned()));
+    Base::parse(&value).ok_or(BadConfig { variable, value })
+}
+
+fn parsed<T: std::str::FromStr>(set: Option<(&'static str, String)>) -> Result<Option<T>, BadConfig> {
+    set.map(|(variable, value)| value.parse().map_err(|_unusable| BadConfig { variable, value })).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(set: &'static [(&str, &str)]) -> Result<Config, BadConfig> {
+        Config::from_lookup(|variable| set.iter().find(|(name, _)| *name == variable).map(|(_, v)| (*v).to_owned()))
+    }
+
+    #[test]
+    fn the_server_is_on_the_address_of_the_instance() {
+        let config = from(&[("PORT", "8080"), ("BELLWETHER_ADDRESS", "127.64.0.7")]).unwrap();
+        assert_eq!(config.listen, Some(SocketAddr::from(([127, 64, 0, 7], 8080))));
+        assert_eq!(from(&[("HEALTH_PORT", "81")]).unwrap().listen, Some(SocketAddr::from(([127, 0, 0, 1], 81))));
+        assert_eq!(from(&[]).unwrap().listen, None);
+    }
+
+    #[test]
+    fn the_most_exact_name_of_the_model_server_wins() {
+        let config = from(&[("OLLAMA_HOST", "a:1"), ("OLLAMA_BASE_URL", "http://b:2/i/t/ollama")]).unwrap();
+        assert_eq!(config.ollama.join("api"), "http://b:2/i/t/ollama/api");
+    }
+
+    #[test]
+    fn a_bad_value_names_its_variable() {
+        assert_eq!(from(&[("PORT", "many")]).unwrap_err().variable, "PORT");
+        assert_eq!(from(&[("OLLAMA_HOST", "https://x")]).unwrap_err().variable, "OLLAMA_HOST");
+        assert_eq!(from(&[("BELLWETHER_IDLE_MS", "-1")]).unwrap_err().variable, "BELLWETHER_IDLE_MS");
+    }
+}
