@@ -1,1 +1,21 @@
-//! See docs/architecture.md.
+//! The controller as a process: it feeds events to the machine in `bellwether-core`, journals what the
+//! machine accepted, and only then turns the machine's commands into effects.
+//!
+//! It holds no traffic and parents no process, so that its death costs neither a request nor an agent.
+
+mod api;
+mod clock;
+mod effects;
+mod error;
+mod evidence;
+mod journal;
+mod launch;
+mod links;
+mod probe;
+mod reactor;
+mod run;
+mod usage;
+
+pub use api::types;
+pub use error::Error;
+pub use run::{Config, run};

@@ -12,7 +12,7 @@ use super::{
     verbs::{Effect, effect},
 };
 use crate::{
-    id::{AgentName, RolloutId, Side},
+    id::{AgentName, Generation, InstanceId, RevisionId, RolloutId, Side},
     plan::Plan,
     time::{Nanos, Now},
 };
@@ -70,6 +70,30 @@ impl Controller {
 
     pub fn rollouts(&self) -> &[Rollout] {
         &self.rollouts
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.fleet.generation
+    }
+
+    /// Agents with their types, and whether blue or green serves each.
+    pub fn agents(&self) -> impl Iterator<Item = (&AgentName, Option<Side>)> {
+        self.fleet.agents.iter().map(|(name, agent)| (name, agent.serving()))
+    }
+
+    /// The revision that the agent's blue side runs.
+    pub fn blue_revision(&self, agent: &AgentName) -> Option<&RevisionId> {
+        self.fleet.agents.get(agent).map(|agent| &agent.blue.revision)
+    }
+
+    /// The agent and side that an instance sits on.
+    pub fn seat_of(&self, instance: InstanceId) -> Option<(&AgentName, Side)> {
+        self.fleet.seat_of(instance)
+    }
+
+    /// Agents that no ready instance serves.
+    pub fn without_ready_instance(&self) -> usize {
+        self.fleet.agents.values().filter(|a| !a.served_by(Side::Blue) && !a.served_by(Side::Green)).count()
     }
 
     pub fn is_declared(&self) -> bool {

@@ -117,6 +117,10 @@ impl Fleet {
         (seat.is.instance() == Some(instance)).then_some(seat)
     }
 
+    pub(crate) fn seat_of(&self, instance: InstanceId) -> Option<(&AgentName, Side)> {
+        self.seats.get(&instance).map(|(agent, side)| (agent, *side))
+    }
+
     /// A cutover was asked for and not answered yet.
     pub(crate) fn is_moving(&self) -> bool {
         self.cutover.is_some()

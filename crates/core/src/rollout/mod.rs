@@ -13,6 +13,8 @@ mod fleet;
 mod progress;
 mod seat;
 mod state;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod verbs;
 mod view;

@@ -1,5 +1,7 @@
 //! Where a rollout stands.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -149,7 +151,7 @@ pub struct RollbackRecord {
 pub struct Rollout {
     pub id: RolloutId,
     pub by: String,
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     #[serde(flatten)]
     pub state: State,
     pub paused: Option<PauseReason>,
@@ -170,7 +172,7 @@ impl Rollout {
         Self {
             id,
             by,
-            plan,
+            plan: Arc::new(plan),
             state: State::Preflight,
             paused: None,
             started: now,

@@ -1,0 +1,139 @@
+//! What the API reads without asking the reactor: the last published view and the last seconds.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use bellwether_core::{
+    histogram::Histogram,
+    id::{AgentName, RolloutId, Side},
+    observation::Second,
+    rollout::{Controller, ControllerView, Rollout},
+    spec::Spec,
+    time::Now,
+};
+use tokio::sync::mpsc;
+
+use super::types::{Live, SideLive, Status};
+use crate::{evidence::Evidence, reactor::Input, usage::UsageLog};
+
+/// Seconds that the live figures cover.
+const LIVE_SECONDS: usize = 10;
+
+pub(crate) struct Shared {
+    pub(crate) spec: Arc<Spec>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) evidence: Evidence,
+    published: ArcSwap<Published>,
+    seconds: Mutex<VecDeque<Second>>,
+}
+
+/// One consistent picture.
+pub(crate) struct Published {
+    pub(crate) machine: Controller,
+    pub(crate) at: Now,
+    pub(crate) memory_bytes: u64,
+    pub(crate) memory_peak_bytes: u64,
+    pub(crate) blue_peaks: std::collections::BTreeMap<AgentName, u64>,
+    pub(crate) green_peaks: std::collections::BTreeMap<AgentName, u64>,
+    pub(crate) memory_total_bytes: u64,
+}
+
+impl Published {
+    /// The fleet as it runs: committed rollouts have moved agents past what the file says.
+    pub(crate) fn current_spec(&self, file: &Spec) -> Spec {
+        let mut spec = file.clone();
+        for agent in &mut spec.agents {
+            let Some(runs) = self.machine.blue_revision(&agent.name).filter(|&id| *id != agent.revision.id) else {
+                continue;
+            };
+            let known = self.machine.rollouts().iter().rev().find_map(|rollout| rollout.plan.revisions.get(runs));
+            if let Some(revision) = known {
+                agent.revision = revision.clone();
+            }
+        }
+        spec
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(spec: Arc<Spec>, inputs: mpsc::Sender<Input>, evidence: Evidence) -> Self {
+        let nothing = Published {
+            machine: Controller::default(),
+            at: Now::default(),
+            memory_bytes: 0,
+            memory_peak_bytes: 0,
+            blue_peaks: Default::default(),
+            green_peaks: Default::default(),
+            memory_total_bytes: 0,
+        };
+        Self { spec, inputs, evidence, published: ArcSwap::from_pointee(nothing), seconds: Mutex::default() }
+    }
+
+    pub(crate) fn publish(&self, machine: &Controller, at: Now, usage: &UsageLog) {
+        self.published.store(Arc::new(Published {
+            machine: machine.clone(),
+            at,
+            memory_bytes: usage.memory_bytes,
+            memory_peak_bytes: usage.memory_peak_bytes,
+            blue_peaks: usage.peaks(Side::Blue),
+            green_peaks: usage.peaks(Side::Green),
+            memory_total_bytes: usage.host.memory_total_bytes,
+        }));
+    }
+
+    pub(crate) fn live(&self, second: Second) {
+        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        seconds.push_back(second);
+        while seconds.len() > LIVE_SECONDS {
+            seconds.pop_front();
+        }
+    }
+
+    pub(crate) fn published(&self) -> arc_swap::Guard<Arc<Published>> {
+        self.published.load()
+    }
+
+    pub(crate) fn rollout(&self, id: RolloutId) -> Option<Rollout> {
+        self.published().machine.rollouts().iter().find(|rollout| rollout.id == id).cloned()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let published = self.published();
+        let controller: ControllerView = published.machine.view(published.at);
+        Status { fleet: self.spec.fleet.clone(), controller, live: self.live_figures(&published) }
+    }
+
+    fn live_figures(&self, published: &Published) -> Live {
+        let seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = seconds.back();
+        Live {
+            seconds: seconds.len() as u64,
+            blue: side(&seconds, Side::Blue),
+            green: side(&seconds, Side::Green),
+            slots: self.spec.ollama.parallel,
+            slots_busy: last.map_or(0, |s| s.slots_busy),
+            calls_waiting: last.map_or(0, |s| s.calls_waiting),
+            tasks_queued: last.map_or(0, |s| s.tasks_queued),
+            memory_bytes: published.memory_bytes,
+            memory_peak_bytes: published.memory_peak_bytes,
+            last_second: last.map_or(0, |s| s.number),
+        }
+    }
+}
+
+fn side(seconds: &VecDeque<Second>, side: Side) -> SideLive {
+    let mut times = Histogram::default();
+    let (mut completed, mut failed) = (0_u64, 0_u64);
+    for cell in seconds.iter().flat_map(|second| &second.cells).filter(|cell| cell.served == side) {
+        completed += cell.tasks.completed;
+        failed += cell.tasks.failed + cell.tasks.lost_leases;
+        times.merge(&cell.tasks.lease_time);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
+    let tasks_per_second = completed as f64 / seconds.len().max(1) as f64;
+    let millis = |q| times.quantile(q).map(|micros| micros / 1e3);
+    SideLive { tasks_per_second, failed, p50_ms: millis(0.5), p95_ms: millis(0.95) }
+}

@@ -1,0 +1,118 @@
+//! What the control API says, as values that its clients share.
+
+use bellwether_core::{
+    analysis::Judgement,
+    diagnostic::Diagnostic,
+    id::RolloutId,
+    rollout::{ControllerView, RolloutView},
+};
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub fleet: String,
+    #[serde(flatten)]
+    pub controller: ControllerView,
+    pub live: Live,
+}
+
+/// What the last seconds looked like, from the gateway's records.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Live {
+    /// Seconds that the figures below cover.
+    pub seconds: u64,
+    pub blue: SideLive,
+    pub green: SideLive,
+    pub slots: u32,
+    pub slots_busy: u32,
+    pub calls_waiting: u32,
+    pub tasks_queued: u64,
+    /// Of all instances together, proportional set size.
+    pub memory_bytes: u64,
+    pub memory_peak_bytes: u64,
+    pub last_second: u64,
+}
+
+/// By the side that served.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SideLive {
+    pub tasks_per_second: f64,
+    pub failed: u64,
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+}
+
+/// `POST /v1/rollouts` and `POST /v1/plans`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StartRequest {
+    /// The name of the release file, for messages.
+    pub file: String,
+    /// Its text.
+    pub release: String,
+    /// Bakes and validation are divided by this.
+    #[serde(default = "one")]
+    pub speed: f64,
+    pub by: String,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Started {
+    pub rollout: RolloutId,
+}
+
+/// `POST /v1/rollouts/{id}/{verb}`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerbRequest {
+    pub by: String,
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `GET /v1/rollouts/{id}/report`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    #[serde(flatten)]
+    pub rollout: RolloutView,
+    /// R30 … R39.
+    pub criteria: Vec<Judgement>,
+    pub memory_peak_bytes: u64,
+}
+
+/// What a client may add to a report, because only it can know. Counts without the others are ignored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReportQuery {
+    pub client_requests: Option<u64>,
+    pub client_failed: Option<u64>,
+    /// Requests that took longer than 150 % of the p95 that the client saw during the baseline.
+    pub client_slower: Option<u64>,
+    pub client_cut_streams: Option<u64>,
+}
+
+/// RFC 9457, with the diagnostics of a refused file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    pub title: String,
+    pub status: u16,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<ProblemDiagnostic>,
+}
+
+/// A diagnostic as it travels.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProblemDiagnostic {
+    pub code: String,
+    pub message: String,
+    /// As a terminal shows it, with place, cause and help.
+    pub text: String,
+}
+
+impl From<&Diagnostic> for ProblemDiagnostic {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        Self { code: diagnostic.code.to_owned(), message: diagnostic.message.clone(), text: diagnostic.to_string() }
+    }
+}

@@ -1,0 +1,197 @@
+//! Fetches what was seen and hands it to the analysis. Stateless: every judgement is made from the gateway's
+//! spooled records and the stored samples, so that a controller that was away judges the same.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use bellwether_core::{
+    analysis::{self, AgentUsage, Baseline, ClientAccount, GateReport, JudgeInput, Judgement, Looks, SummaryInput},
+    id::{AgentName, AgentType},
+    port::gateway::{GatewayAnswer, GatewayIntent},
+    rollout::{Event, Rollout, Window},
+    spec::Spec,
+    time::UnixMillis,
+};
+use tokio::sync::mpsc;
+
+use crate::{api::types::ReportQuery, effects::send, journal::Journal, links::Link, reactor::Input, usage::Beat};
+
+#[derive(Clone)]
+pub(crate) struct Evidence {
+    pub(crate) spec: Arc<Spec>,
+    pub(crate) gateway: Link<GatewayAnswer>,
+    pub(crate) journal: PathBuf,
+}
+
+/// Why evidence could not be had. The question is asked again when the link is back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Missing {
+    #[error("the gateway did not hand out its records")]
+    Link(#[from] bellwether_link::Error),
+    #[error("the gateway answered something else than its records: {0}")]
+    Answer(String),
+    #[error("the samples of memory and CPU could not be read")]
+    Usage(#[from] crate::error::Error),
+    #[error("a sample of memory and CPU is not of the agreed form")]
+    Sample(#[from] serde_json::Error),
+    #[error("the rollout has no window of this kind yet")]
+    NoWindow,
+    #[error("the reading of samples was ended")]
+    Ended(#[from] tokio::task::JoinError),
+}
+
+impl Evidence {
+    pub(crate) async fn measure_baseline(self, rollout: &Rollout, inputs: &mpsc::Sender<Input>) {
+        let (until_second, refused) = match self.baseline_window(rollout, u64::MAX).await {
+            Ok(window) => {
+                let until = window.last_second();
+                (until, Baseline::new(window, rollout.plan.baseline).err().map(|error| error.to_string()))
+            }
+            Err(Missing::NoWindow) => (0, Some("the window of the baseline was never opened".into())),
+            Err(error) => return tracing::error!(error = chain(&error), "cannot measure the baseline"),
+        };
+        send(inputs, Event::BaselineMeasured { rollout: rollout.id, until_second, refused }).await;
+    }
+
+    pub(crate) async fn judge(self, rollout: &Rollout, window: Window, look: u32, inputs: &mpsc::Sender<Input>) {
+        match self.report(rollout, window, look).await {
+            Ok(report) => {
+                tracing::info!(rollout = %rollout.id, ?window, look, verdict = ?report.verdict(), "judged");
+                send(inputs, Event::Judged { rollout: rollout.id, look, report }).await;
+            }
+            Err(error) => tracing::error!(error = chain(&error), ?window, "cannot judge"),
+        }
+    }
+
+    /// R30 … R39 over everything since the baseline. Empty as long as there is no baseline to compare with.
+    pub(crate) async fn summary(&self, rollout: &Rollout, query: &ReportQuery) -> Result<Vec<Judgement>, Missing> {
+        let Some(until_second) = rollout.baseline_until_second else { return Ok(Vec::new()) };
+        let Ok(baseline) = self.baseline(rollout).await? else { return Ok(Vec::new()) };
+        let began = rollout.phases.first().map_or(rollout.started, |phase| phase.began);
+        let ended = rollout.ended.unwrap_or(UnixMillis(u64::MAX));
+        let whole = self.window(until_second, u64::MAX, began, ended).await?;
+        let green_agents = rollout.plan.agents().map(|planned| planned.agent.clone()).collect();
+        let Some(last) = rollout.plan.phases.last() else { return Ok(Vec::new()) };
+        Ok(analysis::summary(&SummaryInput {
+            criteria: &rollout.plan.criteria,
+            gate: &last.gate,
+            baseline: &baseline,
+            whole: &whole,
+            green_agents: &green_agents,
+            rollbacks: u32::from(rollout.rollback.is_some()),
+            client: client_account(query),
+        }))
+    }
+
+    async fn report(&self, rollout: &Rollout, window: Window, look: u32) -> Result<GateReport, Missing> {
+        let (record, gate, phases) = match window {
+            Window::Baseline => return Err(Missing::NoWindow),
+            Window::Phase(phase) => (
+                rollout.phases.get(phase).ok_or(Missing::NoWindow)?,
+                &rollout.plan.phases.get(phase).ok_or(Missing::NoWindow)?.gate,
+                phase + 1,
+            ),
+            Window::Validation => (
+                rollout.validation.as_ref().ok_or(Missing::NoWindow)?,
+                &rollout.plan.phases.last().ok_or(Missing::NoWindow)?.gate,
+                rollout.plan.phases.len(),
+            ),
+        };
+        let baseline = self.baseline(rollout).await?.map_err(|error| Missing::Answer(error.to_string()))?;
+        let after = record.after_second.ok_or(Missing::NoWindow)?;
+        let from = record.bake_began.unwrap_or(record.began);
+        let phase = self.window(after, u64::MAX, from, UnixMillis(u64::MAX)).await?;
+        let green_agents = rollout.plan.phases[..phases]
+            .iter()
+            .flat_map(|phase| phase.batches.iter().flat_map(|batch| &batch.agents))
+            .map(|planned| planned.agent.clone())
+            .collect();
+        let gates = u32::try_from(rollout.plan.phases.len() + 1).unwrap_or(u32::MAX);
+        let looks_max = if rollout.plan.extension > 1.0 { 2 } else { 1 };
+        Ok(analysis::judge(&JudgeInput {
+            criteria: &rollout.plan.criteria,
+            gate,
+            baseline: &baseline,
+            phase: &phase,
+            green_agents: &green_agents,
+            looks: Looks { look: look.min(looks_max), looks_max, gates },
+        }))
+    }
+
+    async fn baseline(&self, rollout: &Rollout) -> Result<Result<Baseline, analysis::BaselineError>, Missing> {
+        let window = self.baseline_window(rollout, u64::MAX).await?;
+        Ok(Baseline::new(window, rollout.plan.baseline))
+    }
+
+    async fn baseline_window(&self, rollout: &Rollout, until_second: u64) -> Result<analysis::Window, Missing> {
+        let after = rollout.baseline_after_second.ok_or(Missing::NoWindow)?;
+        let until_wall = rollout.phases.first().map_or(UnixMillis(u64::MAX), |phase| phase.began);
+        self.window(after, rollout.baseline_until_second.unwrap_or(until_second), rollout.started, until_wall).await
+    }
+
+    /// All records in `(after, until]` and all samples between the two moments, added up.
+    async fn window(
+        &self,
+        after: u64,
+        until: u64,
+        from_wall: UnixMillis,
+        until_wall: UnixMillis,
+    ) -> Result<analysis::Window, Missing> {
+        let types: BTreeMap<&AgentName, &AgentType> =
+            self.spec.agents.iter().map(|agent| (&agent.name, &agent.agent_type)).collect();
+        let type_of = |name: &AgentName| types.get(name).copied().cloned();
+        let mut window = analysis::Window::default();
+        let mut next = after;
+        while next < until {
+            let (records, last) = match self.gateway.ask(&GatewayIntent::Seconds { after: next }).await? {
+                GatewayAnswer::Seconds { records, last } => (records, last),
+                other => return Err(Missing::Answer(format!("{other:?}"))),
+            };
+            let Some(newest) = records.last().map(|record| record.number) else { break };
+            for record in records.iter().filter(|record| record.number <= until) {
+                window.second(record, &type_of);
+            }
+            next = newest;
+            if newest >= last {
+                break;
+            }
+        }
+        for beat in self.beats(from_wall, until_wall).await? {
+            let agents = u32::try_from(self.spec.agents.len()).unwrap_or(u32::MAX);
+            window.availability(agents, beat.without_ready_instance);
+            let sample = beat.agents.into_iter().filter(|agent| agent.serving).filter_map(|agent| {
+                let cpu_cores = agent.cpu_cores?;
+                Some(AgentUsage { agent: agent.agent, side: agent.side, memory_bytes: agent.memory_bytes, cpu_cores })
+            });
+            window.usage(&sample.collect::<Vec<_>>());
+        }
+        Ok(window)
+    }
+
+    async fn beats(&self, from: UnixMillis, until: UnixMillis) -> Result<Vec<Beat>, Missing> {
+        let path = self.journal.clone();
+        let read = move || Journal::open(&path)?.usage(from.0, until.0.min(i64::MAX.cast_unsigned()));
+        let texts = tokio::task::spawn_blocking(read).await??;
+        texts.iter().map(|text| serde_json::from_str(text).map_err(Missing::from)).collect()
+    }
+}
+
+/// Only a client that told its requests has an account; what it left out counts as none.
+fn client_account(query: &ReportQuery) -> Option<ClientAccount> {
+    Some(ClientAccount {
+        requests: query.client_requests?,
+        failed: query.client_failed?,
+        slower_than_150_percent: query.client_slower?,
+        cut_streams: query.client_cut_streams?,
+    })
+}
+
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,140 @@
+//! Puts a controller together and runs it until it is told to stop.
+
+use std::{net::TcpListener, path::PathBuf, sync::Arc};
+
+use bellwether_core::{
+    port::{driver, gateway},
+    rollout::{Controller, Event, FleetAgent},
+    spec::Spec,
+};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{self, Shared},
+    clock::Clock,
+    effects::Effects,
+    error::Error,
+    evidence::Evidence,
+    journal::Journal,
+    launch::{Entrance, Launcher},
+    links::Link,
+    reactor::{Input, Reactor},
+    usage::UsageLog,
+};
+
+/// What a controller needs to know before it looks at the world.
+pub struct Config {
+    pub spec: Spec,
+    /// Holds the journal and the two link sockets `gateway.sock` and `driver.sock`.
+    pub state: PathBuf,
+    pub api: TcpListener,
+    pub gateway_port: u16,
+    /// Whether `127.64.0.0/10` addresses reach the gateway.
+    pub by_address: bool,
+}
+
+const INPUTS_MAX: usize = 4096;
+
+/// Runs until `shutdown`. An error leaves traffic and agents as they are.
+pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?
+        .block_on(controller(config, shutdown))
+}
+
+async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let clock = Clock::start();
+    let spec = Arc::new(config.spec);
+    let journal_path = config.state.join("journal.sqlite");
+    let mut journal = Journal::open(&journal_path)?;
+    let entrance = Entrance { port: config.gateway_port, by_address: config.by_address };
+    let mut launcher = Launcher::new((*spec).clone(), entrance, &config.state)?;
+    let mut machine = Controller::default();
+    let mut last_record = journal.replay(|seq, now, event| {
+        let unreplayable =
+            |refusal: bellwether_core::rollout::Refusal| Error::Unreplayable { seq, why: refusal.to_string() };
+        machine.step(now, event).map(drop).map_err(unreplayable)
+    })?;
+    if machine.is_declared() {
+        same_fleet(&spec, &machine)?;
+        let now = clock.now();
+        let resumed = machine.step(now, Event::Restarted).map(drop);
+        resumed.map_err(|refusal| Error::Unreplayable { seq: last_record, why: refusal.to_string() })?;
+        last_record = journal.append(last_record, &[(now, Event::Restarted)])?;
+    }
+    for rollout in machine.rollouts() {
+        launcher.learn(&rollout.plan.revisions);
+    }
+    let (inputs, received) = mpsc::channel(INPUTS_MAX);
+    let mut tasks = JoinSet::new();
+    let driver_news = forward(&mut tasks, &inputs, Input::Driver);
+    let driver = Link::open(&mut tasks, config.state.join("driver.sock"), driver::PROTOCOL, driver_news);
+    let gateway_news = forward(&mut tasks, &inputs, Input::Gateway);
+    let gateway = Link::open(&mut tasks, config.state.join("gateway.sock"), gateway::PROTOCOL, gateway_news);
+    let evidence = Evidence { spec: spec.clone(), gateway: gateway.clone(), journal: journal_path.clone() };
+    let shared = Arc::new(Shared::new(spec.clone(), inputs.clone(), evidence));
+    let listener = config.api.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(config.api));
+    tasks.spawn(api::serve(listener.map_err(Error::Listen)?, shared.clone(), shutdown.clone()));
+    let effects = Effects { driver, gateway, launcher, inputs, tasks };
+    let usage = UsageLog::default();
+    let reactor = Reactor {
+        spec,
+        machine,
+        journal,
+        journal_path,
+        last_record,
+        clock,
+        inputs: received,
+        effects,
+        usage,
+        shared,
+        last_second: 0,
+    };
+    reactor.run(shutdown).await
+}
+
+/// The agents of a fleet file as the machine wants them.
+pub(crate) fn declared(spec: &Spec) -> Vec<FleetAgent> {
+    let agents = spec.agents.iter().map(|agent| FleetAgent {
+        name: agent.name.clone(),
+        agent_type: agent.agent_type.clone(),
+        revision: agent.revision.id.clone(),
+        http: agent.revision.http,
+        boot: agent.revision.boot,
+        drain: agent.drain,
+    });
+    agents.collect()
+}
+
+fn same_fleet(spec: &Spec, machine: &Controller) -> Result<(), Error> {
+    let held: std::collections::BTreeSet<_> = machine.agents().map(|(name, _)| name).collect();
+    let declared: std::collections::BTreeSet<_> = spec.agents.iter().map(|agent| &agent.name).collect();
+    if held == declared {
+        return Ok(());
+    }
+    let names = |difference: Vec<&&_>| difference.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let added = names(declared.difference(&held).collect());
+    let gone = names(held.difference(&declared).collect());
+    Err(Error::OtherFleet(format!("only in the file: [{added}]; only in the state: [{gone}]")))
+}
+
+/// A channel of a link's own whose news reach the reactor as its inputs.
+fn forward<E: Send + 'static>(
+    tasks: &mut JoinSet<()>,
+    inputs: &mpsc::Sender<Input>,
+    wrap: fn(crate::links::News<E>) -> Input,
+) -> mpsc::Sender<crate::links::News<E>> {
+    let (news, mut received) = mpsc::channel(64);
+    let inputs = inputs.clone();
+    tasks.spawn(async move {
+        while let Some(one) = received.recv().await {
+            if inputs.send(wrap(one)).await.is_err() {
+                return;
+            }
+        }
+    });
+    news
+}

@@ -1,0 +1,152 @@
+//! The controller is killed between any two messages. What it decided stands, and the end is the same.
+
+use std::collections::BTreeMap;
+
+use super::world::{World, plan_with, replay};
+use crate::{
+    analysis::Verdict,
+    id::{AgentName, Side},
+    plan::Standby,
+    rollout::{State, VerbKind},
+    spec::ThinEvidence,
+};
+
+type Script = fn() -> World;
+
+fn healthy() -> World {
+    let mut world = World::new(3);
+    world.start(plan_with(3, Standby::Warm, ThinEvidence::Accept)).unwrap();
+    world
+}
+
+fn stopped_standby() -> World {
+    let mut world = World::new(3);
+    world.clinging = true;
+    world.start(plan_with(3, Standby::Stopped, ThinEvidence::Accept)).unwrap();
+    world
+}
+
+fn harm_with_frozen_standby() -> World {
+    let mut world = World::new(3);
+    world.start(plan_with(3, Standby::Frozen, ThinEvidence::Accept)).unwrap();
+    world.verdicts.extend([Verdict::Pass, Verdict::Fail, Verdict::Fail]);
+    world
+}
+
+fn crash_loop() -> World {
+    let mut world = World::new(3);
+    world.start(plan_with(3, Standby::Warm, ThinEvidence::Accept)).unwrap();
+    world.dying.insert("c".into());
+    world
+}
+
+fn rollback_by_hand() -> World {
+    let mut world = World::new(3);
+    world.start(plan_with(3, Standby::Stopped, ThinEvidence::Accept)).unwrap();
+    world.until_state(State::Completed);
+    world.verb(VerbKind::Rollback).unwrap();
+    world
+}
+
+const SCRIPTS: [(&str, Script, State); 5] = [
+    ("healthy", healthy, State::Committed),
+    ("stopped standby", stopped_standby, State::Committed),
+    ("harm, frozen standby", harm_with_frozen_standby, State::RolledBack),
+    ("crash loop", crash_loop, State::RolledBack),
+    ("rollback by hand", rollback_by_hand, State::RolledBack),
+];
+
+/// One message or one deadline.
+fn one(world: &mut World) -> bool {
+    world.message() || world.tick()
+}
+
+#[test]
+fn a_crash_between_any_two_messages_does_not_change_the_end() {
+    for (name, script, expected) in SCRIPTS {
+        let mut at = 0;
+        loop {
+            let mut world = script();
+            if !(0..at).all(|_| one(&mut world)) {
+                break;
+            }
+            world.crash();
+            assert_eq!(world.finish(), expected, "{name}: crash after {at} messages");
+            world.assert_all_served_by(if expected == State::Committed { Side::Green } else { Side::Blue });
+            at += 1;
+        }
+        assert!(at > 50, "{name}: only {at} crash points");
+    }
+}
+
+#[test]
+fn a_controller_that_crashes_all_the_time_still_comes_to_the_end() {
+    for (name, script, expected) in SCRIPTS {
+        for every in [7, 11, 23] {
+            let mut world = script();
+            let mut count = 0;
+            while !world.state().is_over() {
+                count += 1;
+                assert!(count < 50_000, "{name}: no end with a crash after every {every} messages");
+                if count % every == 0 {
+                    world.crash();
+                } else {
+                    one(&mut world);
+                }
+            }
+            assert_eq!(world.finish(), expected, "{name}, every {every}");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_breaks_between_any_two_messages_does_not_change_the_end() {
+    for (name, script, expected) in SCRIPTS {
+        let mut at = 0;
+        loop {
+            let mut world = script();
+            if !(0..at).all(|_| one(&mut world)) {
+                break;
+            }
+            world.lose_messages();
+            world.converge();
+            assert_eq!(world.finish(), expected, "{name}: messages lost after {at}");
+            at += 1;
+        }
+    }
+}
+
+#[test]
+fn a_replay_of_what_was_accepted_gives_an_equal_controller() {
+    for (name, script, _) in SCRIPTS {
+        let mut world = script();
+        world.finish();
+        assert_eq!(replay(&world.journal), world.controller, "{name}");
+        for cut in (0..world.journal.len()).step_by(7) {
+            let half = replay(&world.journal[..cut]);
+            let again = replay(&world.journal[..cut]);
+            assert_eq!(half, again);
+        }
+    }
+}
+
+#[test]
+fn events_survive_being_written_down() {
+    let mut world = harm_with_frozen_standby();
+    world.finish();
+    for (_, event) in &world.journal {
+        let text = serde_json::to_string(event).unwrap();
+        let back: crate::rollout::Event = serde_json::from_str(&text).unwrap();
+        assert_eq!(&back, event, "{text}");
+    }
+}
+
+#[test]
+fn every_instance_that_serves_at_the_end_is_settled_even_if_the_word_was_lost() {
+    let mut world = healthy();
+    world.until_state(State::Committed);
+    world.crash();
+    world.finish();
+    let active: BTreeMap<&AgentName, _> = world.gateway.routes.iter().map(|(agent, route)| (agent, route.to)).collect();
+    assert!(active.values().all(|instance| world.gateway.settled.contains(instance)), "green stays green for ever");
+}

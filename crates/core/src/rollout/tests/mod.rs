@@ -1,0 +1,7 @@
+//! The controller in a world that answers at once: every state, every verb, every crash point.
+
+mod crash;
+mod progress;
+mod trouble;
+mod verbs;
+mod world;

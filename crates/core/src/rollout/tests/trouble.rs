@@ -1,0 +1,217 @@
+//! What a rollout makes of instances that die, at the worst moments.
+
+use super::world::{World, plan_with};
+use crate::{
+    id::{AgentName, InstanceId, Side},
+    plan::Standby,
+    rollout::{Command, Event, Is, State, Step, Trigger, VerbKind},
+    spec::ThinEvidence,
+    time::Millis,
+};
+
+const BAKING: State = State::Progressing { phase: 0, step: Step::Baking { look: 1 } };
+
+#[test]
+fn a_green_that_dies_once_is_replaced_and_gets_its_traffic_back() {
+    let mut world = World::rolling(4);
+    world.until_state(BAKING);
+    world.settle();
+    let green = world.active("a");
+    world.kill(green);
+    world.settle();
+    assert_eq!(world.sides()[0], Some(Side::Blue), "blue stands in");
+    world.until("green is back", |w| w.sides()[0] == Some(Side::Green));
+    assert!(world.active("a") > green, "an instance number is used once");
+    assert_eq!(world.finish(), State::Committed);
+    world.assert_all_served_by(Side::Green);
+}
+
+#[test]
+fn a_green_that_dies_again_and_again_rolls_the_rollout_back() {
+    let mut world = World::rolling(4);
+    world.dying.insert("b".into());
+    assert_eq!(world.finish(), State::RolledBack);
+    let trigger = &world.rollout().rollback.as_ref().unwrap().trigger;
+    assert_eq!(*trigger, Trigger::CrashLoop { agent: "b".into(), exits: 3 });
+    world.assert_all_served_by(Side::Blue);
+}
+
+#[test]
+fn the_only_green_in_a_crash_loop_leaves_nothing_to_wait_for() {
+    let mut world = World::rolling(2);
+    world.dying.insert("a".into());
+    world.until("the rollback", |w| matches!(w.state(), State::RollingBack { .. } | State::RolledBack));
+    let began = world.now.mono;
+    assert_eq!(world.finish(), State::RolledBack);
+    assert!(world.now.mono.since(began) < Millis::from_secs(60), "it waited for a deadline");
+}
+
+#[test]
+fn a_green_that_never_becomes_ready_rolls_the_rollout_back() {
+    let mut world = World::rolling(4);
+    world.mute.insert(("a".into(), Side::Green));
+    assert_eq!(world.finish(), State::RolledBack);
+    let trigger = &world.rollout().rollback.as_ref().unwrap().trigger;
+    assert!(matches!(trigger, Trigger::CrashLoop { agent, .. } if *agent == AgentName::from("a")), "{trigger:?}");
+    world.assert_all_served_by(Side::Blue);
+}
+
+#[test]
+fn deaths_of_an_earlier_phase_do_not_count() {
+    let mut world = World::rolling(4);
+    for phase in 0..2 {
+        world.until_state(State::Progressing { phase, step: Step::Baking { look: 1 } });
+        for _ in 0..2 {
+            world.settle();
+            let green = world.active("a");
+            world.kill(green);
+            world.until("green is back", |w| w.sides()[0] == Some(Side::Green));
+        }
+    }
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
+fn a_blue_that_dies_beside_a_rollout_does_not_end_it() {
+    let mut world = World::rolling(4);
+    world.until_state(BAKING);
+    world.settle();
+    for _ in 0..5 {
+        let blue = world.active("d");
+        world.kill(blue);
+        world.until("blue is back", |w| w.active("d") > blue && w.sides()[3].is_some());
+    }
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
+fn what_the_gateway_falls_back_to_is_thawed() {
+    let mut world = World::new(2);
+    world.start(plan_with(2, Standby::Frozen, ThinEvidence::Accept)).unwrap();
+    world.until_state(BAKING);
+    world.settle();
+    let blue = blue_of(&world, "a");
+    assert!(matches!(blue, Is::Frozen { .. }), "{blue:?}");
+    let green = world.active("a");
+    world.mute.insert(("a".into(), Side::Green));
+    world.kill(green);
+    world.settle();
+    assert_eq!(Some(world.active("a")), blue.instance());
+    assert!(matches!(blue_of(&world, "a"), Is::Ready { .. }), "traffic reaches a frozen instance");
+    world.mute.clear();
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
+fn a_green_that_waits_to_be_restarted_at_the_commit_is_restarted_after_it() {
+    let mut world = World::rolling(2);
+    world.until_state(State::Completed);
+    world.settle();
+    let green = world.active("a");
+    world.kill(green);
+    world.settle();
+    world.verb(VerbKind::Commit).unwrap();
+    assert_eq!(world.finish(), State::Committed);
+    world.assert_all_served_by(Side::Green);
+}
+
+#[test]
+fn a_blue_that_waits_to_be_restarted_at_the_commit_does_not_touch_green() {
+    let mut world = World::rolling(2);
+    world.until_state(State::Completed);
+    world.settle();
+    let blue = blue_of(&world, "a").instance().unwrap();
+    world.kill(blue);
+    world.verb(VerbKind::Commit).unwrap();
+    assert_eq!(world.finish(), State::Committed);
+    world.assert_all_served_by(Side::Green);
+    assert_eq!(world.controller.next_timeout(), None, "a deadline of the former blue is left");
+}
+
+#[test]
+fn a_target_that_dies_during_its_cutover_is_replaced() {
+    let mut world = World::rolling(2);
+    world.until("a cutover to green", |w| {
+        matches!(w.state(), State::Progressing { step: Step::CuttingOver { .. }, .. })
+            && w.todo.iter().any(|command| matches!(command, Command::CutOver { .. }))
+    });
+    let green = world.todo.iter().find_map(|command| match command {
+        Command::CutOver { moves, .. } => Some(moves[0].to),
+        _ => None,
+    });
+    let green: InstanceId = green.unwrap();
+    world.kill(green);
+    assert_eq!(world.finish(), State::Committed);
+    world.assert_all_served_by(Side::Green);
+}
+
+#[test]
+fn another_generation_at_the_gateway_is_found_out_by_looking() {
+    let mut world = World::rolling(2);
+    world.until("a cutover", |w| w.todo.iter().any(|command| matches!(command, Command::CutOver { .. })));
+    // The gateway moved on by itself, and its report was lost.
+    world.gateway.generation = world.gateway.generation.next();
+    assert_eq!(world.finish(), State::Committed);
+    world.assert_all_served_by(Side::Green);
+}
+
+#[test]
+fn nothing_is_moved_between_a_stale_cutover_and_the_look_at_the_world() {
+    let mut world = World::rolling(4);
+    world.until_state(BAKING);
+    world.settle();
+    let standing = world.controller.generation().next();
+    world.gateway.generation = standing;
+    world.feed(Event::CutOverStale { standing }).unwrap();
+    let green = world.active("a");
+    world.kill(green);
+    world.until("the look", |w| matches!(w.journal.last(), Some((_, Event::Converge { .. }))));
+    let cutovers = world.done.iter().rev().take_while(|command| **command != Command::Observe);
+    assert!(!cutovers.into_iter().any(|command| matches!(command, Command::CutOver { .. })));
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
+fn a_report_of_an_older_generation_does_not_undo_a_newer_one() {
+    let mut world = World::rolling(2);
+    world.until_state(BAKING);
+    world.settle();
+    let before = world.controller.clone();
+    let generation = world.controller.generation();
+    let green = world.active("a");
+    let blue = blue_of(&world, "a").instance().unwrap();
+    let old = crate::id::Generation(generation.0 - 1);
+    world.feed(Event::FellBack { agent: "a".into(), from: green, to: blue, generation: old }).unwrap();
+    assert_eq!(world.controller.view(world.now), before.view(world.now));
+}
+
+#[test]
+fn instances_that_nobody_knows_are_stopped() {
+    let mut world = World::new(1);
+    let stray = InstanceId(900);
+    world.running.insert(stray, ("a".into(), Side::Green));
+    world.converge();
+    world.settle();
+    assert!(!world.running.contains_key(&stray));
+    assert_eq!(world.running.len(), 1);
+}
+
+#[test]
+fn a_rollback_that_does_not_end_in_time_needs_a_person_and_can_be_tried_again() {
+    let mut world = World::new(2);
+    world.start(plan_with(2, Standby::Stopped, ThinEvidence::Accept)).unwrap();
+    world.until_state(BAKING);
+    world.settle();
+    world.mute.insert(("a".into(), Side::Blue));
+    world.verb(VerbKind::Rollback).unwrap();
+    world.until_state(State::NeedsAttention);
+    world.mute.clear();
+    world.verb(VerbKind::Rollback).unwrap();
+    assert_eq!(world.finish(), State::RolledBack);
+    world.assert_all_served_by(Side::Blue);
+}
+
+fn blue_of(world: &World, agent: &str) -> Is {
+    let view = world.controller.view(world.now);
+    view.agents.iter().find(|view| view.name == AgentName::from(agent)).unwrap().blue.is
+}
