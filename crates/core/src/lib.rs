@@ -6,6 +6,7 @@
 
 pub mod analysis;
 pub mod diagnostic;
+pub mod explain;
 pub mod histogram;
 pub mod id;
 pub mod inference;

@@ -1,5 +1,15 @@
 //! Phases → batches. A plan leaves nothing to choose: the controller executes it as it stands.
+//!
+//! What cannot fit, rollout and way back, is refused here with the numbers, before anything is touched.
 
+mod batches;
+mod ledger;
+mod make;
 mod model;
+mod needs;
+pub mod text;
 
+pub use ledger::{Ledger, Shortfall};
+pub use make::{make, revision_of};
 pub use model::*;
+pub use needs::{ASSUMED_BYTES, Measured};

@@ -1,5 +1,22 @@
 //! Fleet and release files: raw form → validated [`Spec`]. Nothing past this line checks again.
+//!
+//! A file is read to its end even where it is wrong, and every finding is a [`crate::diagnostic::Diagnostic`]
+//! with file, line and column. What is not written has a default; the defaults stand in `docs/fleet-file.md`.
 
+mod agents;
+mod fleet;
+mod inventory;
 mod model;
+pub(crate) mod names;
+pub(crate) mod nearest;
+mod phases;
+mod reader;
+mod release;
+mod revision;
+mod rollout;
+pub mod unit;
+mod yaml;
 
+pub use fleet::{Sources, parse_fleet};
 pub use model::*;
+pub use release::parse_release;

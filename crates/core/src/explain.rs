@@ -1,0 +1,254 @@
+//! Every code that a person can meet, with a paragraph that says what is behind it and what to do.
+//!
+//! Codes are stable: one that is no longer used is never given to something else.
+
+/// What stands behind a code, if it is one of ours.
+pub fn explain(code: &str) -> Option<&'static str> {
+    CODES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)).map(|(_, text)| *text)
+}
+
+/// All codes in order, each with its paragraph.
+pub fn all() -> &'static [(&'static str, &'static str)] {
+    CODES
+}
+
+const CODES: &[(&str, &str)] = &[
+    (
+        "BW0100",
+        "A fleet or release file could not be read. The cause is the operating system's. Check the path, from the \
+         directory in which the command was started, and who may read the file. Files must be UTF-8 text.",
+    ),
+    (
+        "BW0101",
+        "The file is not YAML that can be read here. The line named is where reading stopped; the slip is often one \
+         line above: a missing colon, a bracket or quote that is not closed, uneven indentation, a tab. One file holds \
+         one document, keys are single words, and an alias must not contain itself.",
+    ),
+    (
+        "BW0102",
+        "Fleet and release files start with `version: 1`, the version of their format. It lets a later program read \
+         the file as it was meant. A file without it, or with a version that this program does not know, is refused \
+         rather than guessed at.",
+    ),
+    (
+        "BW0103",
+        "A key is not known at this place. It is refused, because a misspelt key would silently leave a default in \
+         force. The help names the nearest key that exists there. Keys that begin with `x-` are yours, for notes and \
+         YAML anchors.",
+    ),
+    (
+        "BW0104",
+        "A value is of the wrong kind: a list where a word belongs, a word where a table of keys belongs, or the like. \
+         The help shows how the value is written. Commands are lists, one word per item, because no shell takes them \
+         apart.",
+    ),
+    (
+        "BW0105",
+        "A figure is not written as a person and a program can both read it. Spans of time and sizes need a unit \
+         (`30m`, `48GiB`), because a bare 30 is seconds to one reader and minutes to the next. Shares are written 0.05 \
+         or 5%.",
+    ),
+    (
+        "BW0106",
+        "A figure is outside the range in which it makes sense, such as a bake of no time or a share above 100 %. The \
+         help names the range.",
+    ),
+    (
+        "BW0107",
+        "A phase selects no agent. Either its selection names a phase number or type that no agent has, or other phases \
+         already took every agent that `rest` would have taken. An empty phase would bake and pass its gate without \
+         having tried anything.",
+    ),
+    (
+        "BW0108",
+        "An agent is in two phases, or twice in one. Each agent is rolled out once. `select: rest` takes only what no \
+         other phase selects, so it never collides.",
+    ),
+    (
+        "BW0109",
+        "Some agents are in no phase, so that the rollout would end with them on the old revision. Add a last phase \
+         with `select: rest`, or select them where they belong.",
+    ),
+    (
+        "BW0110",
+        "A phase has another number of agents than its `expect` says. `expect` guards against an inventory that changed \
+         since the phases were written: a canary of 13 must not silently become one of 60. If the change is meant, \
+         write the new number.",
+    ),
+    (
+        "BW0111",
+        "Two agents have one name. The name is how requests, tasks and reports find an agent, so it must be its own. To \
+         change single agents of an inventory, use `agents.overrides` rather than a second entry.",
+    ),
+    (
+        "BW0112",
+        "An agent's name is part of URLs such as `/a/NAME/`, so it holds only a-z, 0-9, dots, underscores and hyphens, \
+         begins with a letter or digit, and has at most 100 characters.",
+    ),
+    (
+        "BW0113",
+        "No command says how to start an agent. Write it once under `agents.defaults.command`, or for single agents in \
+         their entry or override. It is a list: the program, then its arguments. `bellwether` as the first word stands \
+         for this very program.",
+    ),
+    (
+        "BW0114",
+        "The budget cannot work: the reserve takes all of the host's memory, or the model server has no inference slot. \
+         The reserve is what the fleet leaves to everything else on the machine; slots are what the model server is \
+         configured with as OLLAMA_NUM_PARALLEL.",
+    ),
+    (
+        "BW0115",
+        "The fleet file names no agents. They are written under `agents.list`, by name alone or with more about each, \
+         or taken from a CSV file named in `agents.from_csv`.",
+    ),
+    (
+        "BW0116",
+        "The driver is what starts and stops agents. This version has `process`: each agent is a process of this \
+         machine.",
+    ),
+    (
+        "BW0117",
+        "`tasks.mode` says where tasks come from: `queue` for the gateway's own queue, from which agents pull, or \
+         `none` for a fleet that takes requests only.",
+    ),
+    (
+        "BW0118",
+        "The CSV file that `agents.from_csv` names could not be read. Its path is taken relative to the fleet file.",
+    ),
+    (
+        "BW0119",
+        "The inventory has no column `name`. Its first line is the head line, which names the columns in any order: \
+         name, type, model, phase, critical, memory_limit_mib, cpu_limit. Only `name` is needed.",
+    ),
+    (
+        "BW0120",
+        "A value in the inventory cannot be read as what its column holds. An empty value is allowed in every column but \
+         `name` and means the default.",
+    ),
+    (
+        "BW0121",
+        "The release sets nothing. A release says what becomes different, under `set`: command, env, model, http, boot. \
+         What it does not name stays as it is.",
+    ),
+    (
+        "BW0122",
+        "A key is written twice in one table. YAML programs differ in which of the two they take, so neither is taken.",
+    ),
+    (
+        "BW0123",
+        "An override or a phase names an agent that is not in the fleet. The help names the nearest name that is.",
+    ),
+    ("BW0124", "Two phases have one name. Reports and commands refer to phases by name."),
+    (
+        "BW0125",
+        "The environment sets a variable that Bellwether sets itself for each instance. These variables are how an agent \
+         finds the gateway and is known to it; with another value it would talk past the gateway, and neither its tasks \
+         nor its model calls would be counted, fenced or judged.",
+    ),
+    (
+        "BW0126",
+        "The model server's address is not of the form `http://HOST:PORT`. A path, a user name or https are not \
+         supported there; the port is always written, as Ollama's own default differs from that of http.",
+    ),
+    ("BW0127", "A word is not one of those that can stand there. The help lists them."),
+    ("BW0128", "A name is missing: every agent of a list has one, and every release."),
+    ("BW0129", "A release file was given where a fleet file belongs, or the other way round."),
+    (
+        "BW0130",
+        "The inventory has a column that is not known. It is refused, because a misspelt `critical` would silently treat \
+         every agent as not critical. Columns whose name begins with `x-` are yours and are ignored.",
+    ),
+    (
+        "BW0131",
+        "A row of the inventory is not sound CSV: it has more or fewer values than the head line has columns, or a quote \
+         is not closed. An empty value still needs its comma.",
+    ),
+    (
+        "BW0132",
+        "A name of a fleet, type, phase, revision, model or variable has characters that cannot stand in a URL, a file \
+         name or an environment. Letters, digits, dots, underscores and hyphens are always good.",
+    ),
+    (
+        "BW0201",
+        "The release is named like the revision that runs now. A name stands for one content: if `v2` runs, another \
+         `v2` could not be told from it in any report. If nothing differs, the release is rolled out already.",
+    ),
+    (
+        "BW0202",
+        "The release sets only what the agents already have, so there is nothing to roll out. Revisions are compared by \
+         content: command, environment, model, HTTP and boot time.",
+    ),
+    (
+        "BW0203",
+        "The fleet does not fit into its memory even as it runs now, so there is no room to start anything beside it. \
+         The numbers are measured peaks with a tenth of headroom, or assumptions where nothing was measured; declared \
+         limits of agents are caps on them.",
+    ),
+    (
+        "BW0204",
+        "At some point of the rollout the new instance of an agent would not fit beside the old one, even if every old \
+         instance that is no longer needed were stopped. An agent is never stopped before its successor is proven, so \
+         the rollout is refused. The numbers say how much is missing.",
+    ),
+    (
+        "BW0205",
+        "The machine has no more memory than `host.reserve` leaves to everything else. What counts is the smaller of \
+         what is declared and what is there.",
+    ),
+    (
+        "BW0206",
+        "The speed divides the waiting times of a plan: baseline, bakes and validation. It is a number above 0; 1 is \
+         real time.",
+    ),
+    (
+        "BW0207",
+        "How much memory the machine has is neither declared in the fleet file nor to be found out here. Without it no \
+         plan can promise to stay within it.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    /// All codes in string literals below `folder`, this file and tests apart.
+    fn used_below(folder: &Path, codes: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                used_below(&path, codes);
+            } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("explain.rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                codes.extend(text.split('"').filter(|part| is_code(part)).map(str::to_owned));
+            }
+        }
+    }
+
+    fn is_code(text: &str) -> bool {
+        text.strip_prefix("BW").is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()))
+    }
+
+    #[test]
+    fn every_code_that_the_sources_use_is_explained_and_none_besides() {
+        let mut used = BTreeSet::new();
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for member in fs::read_dir(crates).unwrap() {
+            let sources = member.unwrap().path().join("src");
+            if sources.is_dir() {
+                used_below(&sources, &mut used);
+            }
+        }
+        let explained: BTreeSet<String> = CODES.iter().map(|(code, _)| (*code).to_owned()).collect();
+        assert_eq!(used, explained);
+    }
+
+    #[test]
+    fn codes_stand_in_order_and_are_found_however_they_are_typed() {
+        assert!(CODES.is_sorted_by(|(a, _), (b, _)| a < b));
+        assert_eq!(explain("bw0107"), explain("BW0107"));
+        assert_eq!(explain("BW9999"), None);
+    }
+}

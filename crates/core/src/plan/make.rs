@@ -1,0 +1,216 @@
+//! From what should run and what changes to the plan, or to the reasons why there is none.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Batch, Budget, Measured, Plan, PlannedAgent, PlannedPhase,
+    batches::{self, Packed, Stuck},
+    needs,
+};
+use crate::{
+    diagnostic::Diagnostic,
+    id::{AgentName, PhaseName, RevisionId},
+    spec::{AgentSpec, PhaseSpec, Release, Revision, Spec, names, unit::Size},
+};
+
+/// The plan stays below this share of what the fleet may use, so that an accepted plan cannot fire the memory
+/// trigger, which stands at 90 % (R40).
+const CEILING_PERCENT: u64 = 85;
+
+/// What `agent` becomes under `release`. What the release does not name stays as it is.
+pub fn revision_of(agent: &AgentSpec, release: &Release) -> Revision {
+    let blue = agent.revision.clone();
+    let mut env = blue.env;
+    env.extend(release.env.clone());
+    Revision::new(
+        release.revision.clone(),
+        release.command.clone().unwrap_or(blue.command),
+        env,
+        release.model.clone().unwrap_or(blue.model),
+        release.http.unwrap_or(blue.http),
+        release.boot.unwrap_or(blue.boot),
+    )
+}
+
+/// Makes the plan of one rollout. `speed` divides baseline, bakes and validation and nothing else. Agents that
+/// already are what the release makes of them are left out, and a phase that holds only such agents too.
+pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> Result<Plan, Vec<Diagnostic>> {
+    let mut found = Vec::new();
+    if !(speed.is_finite() && speed > 0.0) {
+        found.push(bad_speed(speed));
+    }
+    let targets: BTreeMap<&AgentName, Revision> =
+        spec.agents.iter().map(|agent| (&agent.name, revision_of(agent, release))).collect();
+    let changes = |agent: &AgentSpec| targets[&agent.name].id != agent.revision.id;
+    found.extend(same_name(spec, release, changes));
+    if found.is_empty() && !spec.agents.iter().any(changes) {
+        found.push(nothing_to_do(spec, release));
+    }
+    let budget = budget(spec, measured).map_err(|refused| found.push(refused)).ok();
+    let (Some(mut budget), true) = (budget, found.is_empty()) else { return Err(found) };
+
+    let phases: Vec<(&PhaseSpec, Vec<&AgentSpec>)> = spec
+        .rollout
+        .phases
+        .iter()
+        .map(|phase| (phase, phase.agents.iter().filter_map(|name| spec.agent(name)).filter(|a| changes(a)).collect()))
+        .filter(|(_, agents): &(_, Vec<_>)| !agents.is_empty())
+        .collect();
+    let named: Vec<(PhaseName, Vec<&AgentSpec>)> =
+        phases.iter().map(|(phase, agents)| (phase.name.clone(), agents.clone())).collect();
+    let packed = batches::pack(&named, &budget.needs, budget.ceiling_bytes, spec.rollout.batch_max)
+        .map_err(|stuck| vec![does_not_fit(&stuck, spec, &budget, measured)])?;
+    budget.peak_bytes = packed.iter().flatten().map(|batch| batch.memory_peak_bytes).max().unwrap_or(0);
+
+    let mut cumulative = 0;
+    let phases = phases
+        .into_iter()
+        .zip(packed)
+        .map(|((phase, agents), packed)| {
+            cumulative += agents.len();
+            PlannedPhase {
+                name: phase.name.clone(),
+                batches: packed.into_iter().map(|packed| batch(packed, &targets)).collect(),
+                bake: phase.bake.compressed(speed),
+                gate: phase.gate.clone(),
+                agents_cumulative: cumulative,
+            }
+        })
+        .collect();
+    let policy = &spec.rollout;
+    Ok(Plan {
+        fleet: spec.fleet.clone(),
+        release: release.revision.clone(),
+        speed,
+        baseline: policy.baseline.compressed(speed),
+        phases,
+        validation: policy.validation.compressed(speed),
+        rollback_window: policy.rollback_window,
+        extension: policy.extension,
+        crash_loop: policy.crash_loop,
+        criteria: policy.criteria.clone(),
+        revisions: revisions(spec, targets),
+        budget,
+    })
+}
+
+fn batch(packed: Packed<'_>, targets: &BTreeMap<&AgentName, Revision>) -> Batch {
+    let agents = packed.agents.into_iter().map(|(agent, standby)| {
+        let target = &targets[&agent.name];
+        PlannedAgent {
+            agent: agent.name.clone(),
+            from: agent.revision.id.clone(),
+            to: target.id.clone(),
+            standby,
+            drain: agent.drain,
+            boot: target.boot,
+        }
+    });
+    Batch { agents: agents.collect(), memory_peak_bytes: packed.memory_peak_bytes }
+}
+
+fn revisions(spec: &Spec, targets: BTreeMap<&AgentName, Revision>) -> BTreeMap<RevisionId, Revision> {
+    let blues = spec.agents.iter().map(|agent| agent.revision.clone());
+    let mut revisions = BTreeMap::new();
+    for revision in blues.chain(targets.into_values()) {
+        revisions.entry(revision.id.clone()).or_insert(revision);
+    }
+    revisions
+}
+
+fn budget(spec: &Spec, measured: &Measured) -> Result<Budget, Diagnostic> {
+    let memory = match (spec.host.memory_bytes, measured.present_memory_bytes) {
+        (Some(declared), Some(present)) => declared.min(present),
+        (Some(memory), None) | (None, Some(memory)) => memory,
+        (None, None) => {
+            return Err(Diagnostic::new("BW0207", "the machine does not say how much memory it has")
+                .help("write host.memory in the fleet file, such as host: {memory: 16GiB}"));
+        }
+    };
+    let reserve = spec.host.reserve_bytes;
+    if reserve >= memory {
+        return Err(Diagnostic::new("BW0205", "nothing of this machine's memory is left for the fleet")
+            .because(format!("the fleet file reserves {}, and {} are there", Size(reserve), Size(memory)))
+            .help("lower host.reserve in the fleet file, or use a machine with more memory"));
+    }
+    let capacity_bytes = memory - reserve;
+    let ceiling_bytes = capacity_bytes / 100 * CEILING_PERCENT;
+    Ok(Budget { capacity_bytes, ceiling_bytes, peak_bytes: 0, needs: needs::of_fleet(spec, measured) })
+}
+
+/// A name stands for one content: an agent that runs `v2` cannot be rolled out to a different `v2`.
+fn same_name(spec: &Spec, release: &Release, changes: impl Fn(&AgentSpec) -> bool) -> Option<Diagnostic> {
+    let same = |agent: &&AgentSpec| agent.revision.name == release.revision;
+    let changed: Vec<&str> =
+        spec.agents.iter().filter(same).filter(|a| changes(a)).map(|agent| agent.name.as_str()).collect();
+    let name = release.revision.as_str();
+    if !changed.is_empty() {
+        let (count, named) = (changed.len(), names::some(changed.into_iter()));
+        return Some(
+            Diagnostic::new("BW0201", format!("the release is named {name:?}, and so is what runs now"))
+                .because(format!("{count} of the agents run another {name:?}: {named}"))
+                .help("give the release a name of its own; nobody could tell the two apart in a report"),
+        );
+    }
+    spec.agents.iter().all(|agent| same(&agent)).then(|| {
+        Diagnostic::new("BW0201", format!("the release {name:?} is what runs now"))
+            .because("every agent has this revision already")
+            .help("write a release with another name and what it changes")
+    })
+}
+
+fn nothing_to_do(spec: &Spec, release: &Release) -> Diagnostic {
+    let running = spec.agents.first().map_or_else(String::new, |agent| agent.revision.name.to_string());
+    Diagnostic::new("BW0202", format!("the release {:?} changes no agent", release.revision.as_str()))
+        .because(format!("what it sets is what {running:?} already has"))
+        .help("set something that is different: command, env, model, http or boot")
+}
+
+fn bad_speed(speed: f64) -> Diagnostic {
+    Diagnostic::new("BW0206", format!("a rollout cannot run at speed {speed}"))
+        .help("give a number above 0: 1 is real time, 60 makes minutes of hours")
+}
+
+fn does_not_fit(stuck: &Stuck, spec: &Spec, budget: &Budget, measured: &Measured) -> Diagnostic {
+    let ceiling = budget.ceiling_bytes;
+    let (diagnostic, short) = match stuck {
+        Stuck::Blues { needed_bytes } => {
+            let message = format!(
+                "the fleet as it runs now needs {}, and a rollout may use {}",
+                Size(*needed_bytes),
+                Size(ceiling)
+            );
+            (Diagnostic::new("BW0203", message), needed_bytes - ceiling)
+        }
+        Stuck::Green { phase, agent, wanted_bytes, free_bytes } => {
+            let message = format!(
+                "phase {:?} has no room for green of {:?} beside its blue: it needs {}, and {} are free",
+                phase.as_str(),
+                agent.as_str(),
+                Size(*wanted_bytes),
+                Size(*free_bytes)
+            );
+            (Diagnostic::new("BW0204", message), wanted_bytes - free_bytes)
+        }
+    };
+    // Rounded up to whole MiB, so that whoever follows the advice is not refused again for a few bytes.
+    let more = short.div_ceil(CEILING_PERCENT).saturating_mul(100).div_ceil(1 << 20) << 20;
+    diagnostic.because(budget_in_words(spec, budget, measured)).help(format!(
+        "{} more would do: lower host.reserve, use a machine with more memory, or measure the agents first where \
+         their needs are only assumed",
+        Size(more)
+    ))
+}
+
+fn budget_in_words(spec: &Spec, budget: &Budget, measured: &Measured) -> String {
+    let memory = budget.capacity_bytes + spec.host.reserve_bytes;
+    let source = if measured.present_memory_bytes == Some(memory) { "there" } else { "declared" };
+    let known = budget.needs.values().filter(|need| need.blue_measured).count();
+    format!(
+        "{} are {source}, {} are reserved, and a plan stays below {CEILING_PERCENT} % of the rest; the needs of {known} \
+         of {} agents are measured",
+        Size(memory),
+        Size(spec.host.reserve_bytes),
+        budget.needs.len(),
+    )
+}

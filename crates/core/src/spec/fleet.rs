@@ -1,0 +1,177 @@
+//! The fleet file as a whole.
+
+use super::{
+    DriverKind, Host, Ollama, Spec, TaskMode, TaskPolicy, agents, names,
+    reader::{Fields, Reader},
+    rollout,
+    unit::Size,
+    yaml,
+};
+use crate::{diagnostic::Diagnostic, time::Millis};
+
+const KEYS: [&str; 8] = ["version", "fleet", "host", "ollama", "driver", "tasks", "agents", "rollout"];
+
+/// The format that this product reads.
+const VERSION: &str = "1";
+
+const GIB: u64 = 1 << 30;
+
+/// A fleet file and the way to what it refers to. Core reads no files: the shell does, through `read`.
+pub struct Sources<'a> {
+    /// As it should stand in messages.
+    pub name: &'a str,
+    pub text: &'a str,
+    /// Reads a file named relative to the fleet file; the error is the operating system's reason.
+    pub read: &'a dyn Fn(&str) -> Result<String, String>,
+}
+
+/// Reads and checks a fleet file. The error holds every finding, in the order of the file.
+pub fn parse_fleet(sources: &Sources<'_>) -> Result<Spec, Vec<Diagnostic>> {
+    let root = yaml::parse(sources.name, sources.text).map_err(|refused| vec![refused])?;
+    let mut reader = Reader::new(sources.name);
+    let spec = fleet(&mut reader, sources, &root);
+    match spec {
+        Some(spec) if reader.found.is_empty() => Ok(spec),
+        _ => Err(reader.finish()),
+    }
+}
+
+fn fleet(r: &mut Reader<'_>, sources: &Sources<'_>, root: &yaml::Node) -> Option<Spec> {
+    if is_release(root) {
+        let wrong = Diagnostic::new("BW0129", "this is a release file, and a fleet file is needed here")
+            .because("it has the keys of a release: \"release\" or \"set\"")
+            .help("give the fleet file to --fleet and this one to --release");
+        r.report(root.at, wrong);
+        return None;
+    }
+    let fields = r.fields(root, "the fleet file", &KEYS)?;
+    version(r, &fields);
+    let fleet = agents::read(r, sources, &fields);
+    Some(Spec {
+        fleet: names::word(r, fields.get("fleet")).unwrap_or_else(|| "fleet".to_owned()),
+        host: host(r, &fields),
+        ollama: ollama(r, &fields),
+        driver: r
+            .choice(fields.get("driver"), "BW0116", &[("process", DriverKind::Process)])
+            .unwrap_or(DriverKind::Process),
+        tasks: tasks(r, &fields),
+        rollout: rollout::read(r, fields.get("rollout"), &fleet),
+        agents: fleet.agents,
+    })
+}
+
+/// Checks the `version` of a fleet or release file.
+pub(super) fn version(r: &mut Reader<'_>, fields: &Fields<'_>) {
+    let Some(field) = fields.get("version") else {
+        let missing = Diagnostic::new("BW0102", "the file does not say which version of the format it is written in");
+        r.report(fields.at, missing.help("write version: 1 as its first line"));
+        return;
+    };
+    if let Some(version) = r.text(Some(field))
+        && version != VERSION
+    {
+        let message = format!("version {version} of the format is not known here");
+        r.report(
+            field.node.at,
+            Diagnostic::new("BW0102", message)
+                .because("this program reads version 1")
+                .help("write version: 1, or use the program that the file was written for"),
+        );
+    }
+}
+
+fn host(r: &mut Reader<'_>, root: &Fields<'_>) -> Host {
+    let section = root.get("host");
+    let fields = section.and_then(|field| r.fields(field.node, "\"host\"", &["memory", "reserve"]));
+    let memory_bytes = fields.as_ref().and_then(|f| r.bytes(f.get("memory")));
+    let declared = fields.as_ref().and_then(|f| r.bytes(f.get("reserve")));
+    let reserve_bytes = declared.unwrap_or_else(|| memory_bytes.map_or(GIB, |memory| GIB.min(memory / 8)));
+    if let (Some(fields), Some(memory)) = (&fields, memory_bytes)
+        && reserve_bytes >= memory
+    {
+        r.report(
+            fields.at(if declared.is_some() { "reserve" } else { "memory" }),
+            Diagnostic::new("BW0114", "nothing of the host's memory is left for the fleet")
+                .because(format!("{} are reserved of {}", Size(reserve_bytes), Size(memory)))
+                .help("lower host.reserve, which is what the fleet must leave to everything else"),
+        );
+    }
+    Host { memory_bytes, reserve_bytes }
+}
+
+fn ollama(r: &mut Reader<'_>, root: &Fields<'_>) -> Ollama {
+    let mut ollama = Ollama { url: "http://127.0.0.1:11434".to_owned(), parallel: 2 };
+    let Some(fields) = root.get("ollama").and_then(|field| r.fields(field.node, "\"ollama\"", &["url", "parallel"]))
+    else {
+        return ollama;
+    };
+    if let Some(url) = r.text(fields.get("url")) {
+        match base_url(&url) {
+            Ok(url) => ollama.url = url,
+            Err(cause) => r.report(
+                fields.at("url"),
+                Diagnostic::new("BW0126", format!("{url:?} is not the address of a model server"))
+                    .because(cause)
+                    .help("write http://HOST:PORT, such as http://127.0.0.1:11434"),
+            ),
+        }
+    }
+    match r.small(fields.get("parallel"), 0) {
+        Some(0) => r.report(
+            fields.at("parallel"),
+            Diagnostic::new("BW0114", "with 0 inference slots no agent could ever call a model")
+                .help("write what the server has as OLLAMA_NUM_PARALLEL, 1 or more"),
+        ),
+        Some(parallel) => ollama.parallel = parallel,
+        None => {}
+    }
+    ollama
+}
+
+/// `http://host:port`, a slash at the end forgiven.
+fn base_url(url: &str) -> Result<String, &'static str> {
+    let rest = url.strip_prefix("http://").ok_or("it does not start with http://")?;
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains(['/', '?', '#']) {
+        return Err("it has a path after the port");
+    }
+    if authority.contains('@') {
+        return Err("it holds a user name, which would end up in logs");
+    }
+    let (host, port) = authority.rsplit_once(':').ok_or("it has no port")?;
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return Err("it has no host");
+    }
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(format!("http://{authority}")),
+        _ => Err("its port is not a number from 1 to 65535"),
+    }
+}
+
+fn tasks(r: &mut Reader<'_>, root: &Fields<'_>) -> TaskPolicy {
+    let mut tasks = TaskPolicy {
+        mode: TaskMode::Queue,
+        lease: Millis::from_mins(5),
+        attempts_max: 3,
+        takeover: Millis::from_secs(30),
+        retention: Millis::from_mins(60),
+        waiting_max: 10_000,
+    };
+    const KEYS: [&str; 6] = ["mode", "lease", "attempts", "takeover", "retention", "waiting"];
+    if let Some(fields) = root.get("tasks").and_then(|field| r.fields(field.node, "\"tasks\"", &KEYS)) {
+        let modes = [("queue", TaskMode::Queue), ("none", TaskMode::None)];
+        tasks.mode = r.choice(fields.get("mode"), "BW0117", &modes).unwrap_or(tasks.mode);
+        tasks.lease = r.some_millis(fields.get("lease")).unwrap_or(tasks.lease);
+        tasks.attempts_max = r.small(fields.get("attempts"), 1).unwrap_or(tasks.attempts_max);
+        tasks.takeover = r.millis(fields.get("takeover")).unwrap_or(tasks.takeover);
+        tasks.retention = r.millis(fields.get("retention")).unwrap_or(tasks.retention);
+        tasks.waiting_max = r.whole(fields.get("waiting"), 1).unwrap_or(tasks.waiting_max);
+    }
+    tasks
+}
+
+fn is_release(root: &yaml::Node) -> bool {
+    let yaml::Kind::Table(entries) = &root.kind else { return false };
+    let has = |name: &str| entries.iter().any(|(key, _)| key.name == name);
+    (has("release") || has("set")) && !has("agents") && !has("rollout")
+}

@@ -1,0 +1,194 @@
+//! What a fleet file means once it is accepted.
+
+use bellwether_core::{
+    id::ModelName,
+    spec::{Require, TaskMode, ThinEvidence},
+    time::Millis,
+};
+
+use crate::support::{GIB, MIB, fleet, fleet_with, refused, sutazai};
+
+fn names(agents: &[bellwether_core::id::AgentName]) -> Vec<&str> {
+    agents.iter().map(bellwether_core::id::AgentName::as_str).collect()
+}
+
+#[test]
+fn five_agents_need_ten_lines() {
+    let spec = fleet(
+        "version: 1
+fleet: shop
+agents:
+  defaults: {command: [python, agent.py]}
+  list:
+    - triage
+    - reply
+    - {name: billing, critical: true}
+    - {name: summary, model: \"qwen2.5-coder:7b\"}
+    - search
+",
+    );
+    assert_eq!(spec.fleet, "shop");
+    assert_eq!((spec.ollama.url.as_str(), spec.ollama.parallel), ("http://127.0.0.1:11434", 2));
+    assert_eq!(spec.tasks.mode, TaskMode::Queue);
+    assert_eq!(spec.host.memory_bytes, None);
+    assert!(spec.agents.iter().all(|agent| agent.revision.command == ["python", "agent.py"]));
+    assert!(spec.agents.iter().all(|agent| agent.revision.name.as_str() == "v1"));
+    assert_eq!(spec.agents[0].revision.model, ModelName::new("tinyllama"));
+    // The seed's shares, rounded up, the critical agent last.
+    let phases: Vec<_> = spec.rollout.phases.iter().map(|p| (p.name.as_str(), names(&p.agents))).collect();
+    assert_eq!(
+        phases,
+        [
+            ("canary", vec!["triage"]),
+            ("limited", vec!["reply"]),
+            ("production", vec!["summary"]),
+            ("full", vec!["search", "billing"])
+        ]
+    );
+}
+
+#[test]
+fn the_example_has_131_agents_in_four_cumulative_phases_with_critical_ones_last() {
+    let spec = sutazai();
+    assert_eq!(spec.agents.len(), 131);
+    assert_eq!((spec.host.memory_bytes, spec.host.reserve_bytes), (Some(48 * GIB), 8 * GIB));
+    let mut done = 0;
+    let cumulative: Vec<_> = spec
+        .rollout
+        .phases
+        .iter()
+        .map(|phase| {
+            done += phase.agents.len();
+            (phase.name.as_str(), done, phase.bake)
+        })
+        .collect();
+    assert_eq!(
+        cumulative,
+        [
+            ("canary", 13, Millis::from_mins(30)),
+            ("limited", 32, Millis::from_mins(45)),
+            ("production", 65, Millis::from_mins(60)),
+            ("full", 131, Millis::from_mins(75)),
+        ]
+    );
+    let risk: Vec<bool> = spec.rollout.phases[3].agents.iter().map(|name| spec.agent(name).unwrap().critical).collect();
+    assert_eq!(risk.iter().filter(|critical| **critical).count(), 27);
+    assert!(risk.is_sorted(), "critical agents come after all others");
+    // The whole of the seed's schedule is 5 hours: 1 h, then 30 + 45 + 60 + 75 minutes, then 30.
+    let bakes: u64 = spec.rollout.phases.iter().map(|phase| phase.bake.0).sum();
+    assert_eq!(Millis(spec.rollout.baseline.0 + bakes + spec.rollout.validation.0), Millis::from_mins(300));
+}
+
+#[test]
+fn within_a_risk_band_agents_go_by_model_in_the_order_in_which_models_appear() {
+    let spec = fleet(
+        "version: 1
+agents:
+  defaults: {command: [a]}
+  list:
+    - {name: a, model: zeta}
+    - {name: b, model: alpha, critical: true}
+    - {name: c, model: alpha}
+    - {name: d, model: zeta}
+    - {name: e, model: zeta, critical: true}
+rollout: {phases: [{name: all}]}
+",
+    );
+    assert_eq!(names(&spec.rollout.phases[0].agents), ["a", "d", "c", "e", "b"]);
+}
+
+#[test]
+fn phases_keep_the_order_of_the_file_and_rest_takes_what_no_other_phase_names() {
+    let spec = fleet(
+        "version: 1
+agents: {defaults: {command: [a]}, list: [a, b, c, {name: d, type: web}]}
+rollout:
+  phases:
+    - {name: zulu, select: rest}
+    - {name: mike, select: {type: web}}
+    - {name: alpha, select: {agents: [b]}}
+",
+    );
+    let phases: Vec<_> = spec.rollout.phases.iter().map(|p| (p.name.as_str(), names(&p.agents))).collect();
+    assert_eq!(phases, [("zulu", vec!["a", "c"]), ("mike", vec!["d"]), ("alpha", vec!["b"])]);
+}
+
+#[test]
+fn what_is_nearest_to_an_agent_wins_and_environments_add_up() {
+    let spec = fleet_with(
+        "version: 1
+agents:
+  from_csv: inventory.csv
+  defaults: {command: [base], model: small, env: {LEVEL: info, CODE: 0123, ON: yes}, drain: 1m, memory_limit: 1GiB}
+  list: [{name: c, command: [own]}]
+  overrides:
+    b: {model: large, env: {LEVEL: debug}, http: true, revision: v1.1}
+",
+        &[("inventory.csv", "name,model,memory_limit_mib,critical,x-owner\na,,,,ann\r\nb,middle,512,true,bob\n")],
+    )
+    .unwrap();
+    let agents: Vec<_> = ["a", "b", "c"].iter().map(|name| spec.agent(&(*name).into()).unwrap()).collect();
+    let models: Vec<_> = agents.iter().map(|agent| agent.revision.model.as_str()).collect();
+    assert_eq!(models, ["small:latest", "large:latest", "small:latest"]);
+    assert_eq!(agents[1].revision.env["LEVEL"], "debug");
+    // What looks like a number or a boolean stays the text that was written.
+    assert_eq!((agents[1].revision.env["CODE"].as_str(), agents[1].revision.env["ON"].as_str()), ("0123", "yes"));
+    assert_eq!(agents[1].memory_limit_bytes, Some(512 * MIB));
+    assert_eq!(agents[0].memory_limit_bytes, Some(GIB));
+    assert_eq!(agents[2].revision.command, ["own"]);
+    assert!(agents[1].critical && agents[1].revision.http);
+}
+
+#[test]
+fn every_figure_can_be_set() {
+    let spec = fleet(
+        "version: 1
+x-note: &gate {require: proof, thin_evidence: accept}
+host: {memory: 16GiB, reserve: 2GiB}
+ollama: {url: \"http://[::1]:11434/\", parallel: 4}
+tasks: {mode: none, lease: 90s, attempts: 5, takeover: 0, retention: 2h, waiting: 7}
+agents: {defaults: {command: [a]}, list: [a]}
+rollout:
+  baseline: 5m
+  validation: 1m
+  rollback_window: 1h
+  extension: 2
+  batch_max: 3
+  crash_loop: 9
+  criteria: {latency_p95_max: 130%, memory_floor: 8MiB, completion_min: 0.9}
+  phases:
+    - <<: *gate
+      name: only
+      tolerated_error_rise: 2%
+      tolerated_latency_ratio: 1.5
+",
+    );
+    assert_eq!(spec.ollama.url, "http://[::1]:11434");
+    assert_eq!((spec.tasks.lease, spec.tasks.waiting_max), (Millis::from_secs(90), 7));
+    let rollout = &spec.rollout;
+    assert_eq!((rollout.batch_max, rollout.crash_loop, rollout.extension), (3, 9, 2.0));
+    assert_eq!((rollout.criteria.latency_p95_max, rollout.criteria.memory_floor_bytes), (1.3, 8 * MIB));
+    let gate = &rollout.phases[0].gate;
+    assert_eq!((gate.require, gate.thin_evidence), (Require::Proof, ThinEvidence::Accept));
+    assert_eq!((gate.tolerated_error_rise, gate.tolerated_latency_ratio), (0.02, 1.5));
+}
+
+#[test]
+fn a_spec_survives_being_written_down() {
+    let spec = sutazai();
+    let text = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<bellwether_core::spec::Spec>(&text).unwrap(), spec);
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let whole = include_str!("../../../../examples/sutazai/fleet.yaml");
+    for end in (0..whole.len()).step_by(7) {
+        let _ = fleet_with(&whole[..end], &[("agents.csv", "name,phase\na,\"1\n")]);
+    }
+    for text in
+        ["", "~", "[]", "a", "version", "{", "agents: {list: {}}", "rollout: {phases: {a: b}}", "\u{feff}version: 1"]
+    {
+        assert!(!refused(text).is_empty());
+    }
+}

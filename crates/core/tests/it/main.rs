@@ -1,0 +1,7 @@
+//! What a person reads and what others rely on, checked from outside.
+
+mod fleet_file;
+mod fleet_file_errors;
+mod plan;
+mod plan_errors;
+mod support;
