@@ -50,10 +50,12 @@ impl Controller {
     pub fn step(&mut self, now: Now, event: Event) -> Result<Vec<Command>, Refusal> {
         let mut out = Vec::new();
         self.take(now, event, &mut out)?;
-        if let Some(rollout) = self.rollouts.last_mut() {
-            rollout.advance(&mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out: &mut out });
-        }
+        self.advance(now, &mut out);
         self.fleet.reconcile(&mut self.timers, &mut out);
+        // What the fleet brings about by itself can be what the rollout waits for.
+        while self.advance(now, &mut out) {
+            self.fleet.reconcile(&mut self.timers, &mut out);
+        }
         self.last = now;
         Ok(out)
     }
@@ -100,6 +102,11 @@ impl Controller {
         !self.fleet.agents.is_empty()
     }
 
+    fn advance(&mut self, now: Now, out: &mut Vec<Command>) -> bool {
+        let world = &mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out };
+        self.rollouts.last_mut().is_some_and(|rollout| rollout.advance(world))
+    }
+
     fn take(&mut self, now: Now, event: Event, out: &mut Vec<Command>) -> Result<(), Refusal> {
         let timers = &mut self.timers;
         match event {
@@ -109,7 +116,10 @@ impl Controller {
                 }
                 self.fleet.declare(agents);
             }
-            Event::Restarted => timers.rebase(self.last, now),
+            Event::Restarted => {
+                timers.rebase(self.last, now);
+                self.fleet.close_eyes();
+            }
             Event::Converge { running, gateway } => {
                 self.fleet.converge(now, &running, &gateway, timers, out);
                 if let Some(rollout) = self.rollouts.last() {
@@ -132,7 +142,7 @@ impl Controller {
             Event::Thawed { instance } => self.fleet.thawed(instance),
             Event::Polled { instance } => self.fleet.seen(now, instance, true, false, timers),
             Event::Healthy { instance } => self.fleet.seen(now, instance, false, true, timers),
-            Event::CutOver { generation } => self.fleet.cut_over(now, generation, timers),
+            Event::CutOver { generation } => self.fleet.cut_over(now, generation, timers, out),
             Event::CutOverStale { standing } => self.fleet.stale(standing, out),
             Event::FellBack { agent, from: _, to, generation } => {
                 self.fleet.fell_back(now, &agent, to, generation, timers);
@@ -199,7 +209,7 @@ impl Controller {
             Effect::JudgeNow => current.judge_now(world),
             Effect::GoOn => current.go_on(world),
             Effect::Rollback => current.roll_back(Trigger::Operator { by, why: reason }, world),
-            Effect::Commit => current.commit(world),
+            Effect::Commit => current.committing = true,
             Effect::Nothing => {}
             Effect::Refuse(why) => return Err(not_now(current.state, why)),
         }

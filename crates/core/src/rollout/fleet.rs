@@ -63,6 +63,8 @@ struct InFlight {
     moves: Vec<Move>,
     drain: Millis,
     revoke: bool,
+    /// Reported empty before the cutover that retired them was answered.
+    emptied: BTreeSet<InstanceId>,
 }
 
 impl InFlight {
@@ -83,6 +85,8 @@ pub(crate) struct Fleet {
     next: InstanceId,
     pub(crate) generation: Generation,
     cutover: Option<InFlight>,
+    /// What the gateway's routes are is not known until the next look: nothing is moved.
+    blind: bool,
     /// Retired instances that still hold something.
     draining: BTreeSet<InstanceId>,
     /// The next cutovers to blue revoke what green holds, because the trigger blames it.
@@ -181,28 +185,46 @@ impl Fleet {
 
     pub(crate) fn empty(&mut self, instance: InstanceId, timers: &mut Timers) {
         self.forget_drain(instance, timers);
+        if let Some(cutover) = &mut self.cutover {
+            cutover.emptied.insert(instance);
+        }
         if let Some((agent, _)) = self.seats.get(&instance) {
             self.dirty.insert(agent.clone());
         }
     }
 
-    pub(crate) fn cut_over(&mut self, now: Now, generation: Generation, timers: &mut Timers) {
-        if self.cutover.as_ref().is_none_or(|c| c.generation != generation) {
-            self.generation = self.generation.max(generation);
+    pub(crate) fn cut_over(&mut self, now: Now, generation: Generation, timers: &mut Timers, out: &mut Vec<Command>) {
+        let overtaken = generation < self.generation;
+        self.generation = self.generation.max(generation);
+        let Some(InFlight { moves, drain, emptied, .. }) = self.cutover.take_if(|c| c.generation == generation) else {
             return;
+        };
+        if overtaken {
+            // The gateway fell back after it, and that report came first.
+            return self.look(out);
         }
-        let Some(InFlight { moves, drain, .. }) = self.cutover.take() else { return };
-        self.generation = generation;
         for Move { agent, to, .. } in moves {
             self.activate(now, &agent, to, drain, timers);
+        }
+        for instance in emptied {
+            self.forget_drain(instance, timers);
         }
     }
 
     /// Another generation stands, so what was asked for did not happen. The world is looked at before the next try.
     pub(crate) fn stale(&mut self, standing: Generation, out: &mut Vec<Command>) {
-        self.cutover = None;
-        self.generation = standing;
+        self.generation = self.generation.max(standing);
+        self.look(out);
+    }
+
+    fn look(&mut self, out: &mut Vec<Command>) {
+        self.close_eyes();
         out.push(Command::Observe);
+    }
+
+    pub(crate) fn close_eyes(&mut self) {
+        self.cutover = None;
+        self.blind = true;
     }
 
     pub(crate) fn fell_back(
@@ -213,7 +235,11 @@ impl Fleet {
         generation: Generation,
         timers: &mut Timers,
     ) {
-        self.generation = self.generation.max(generation);
+        if generation <= self.generation {
+            // Seen already, by looking.
+            return;
+        }
+        self.generation = generation;
         let drain = self.agents.get(agent).map_or(Millis::ZERO, |a| a.drain);
         self.activate(now, agent, to, drain, timers);
     }
@@ -279,8 +305,9 @@ impl Fleet {
                 unmoved.insert(name);
             }
         }
-        if self.cutover.is_none() && !moves.is_empty() {
-            let cutover = InFlight { generation: self.generation.next(), moves, drain, revoke: self.revoke };
+        if self.cutover.is_none() && !self.blind && !moves.is_empty() {
+            let (generation, revoke) = (self.generation.next(), self.revoke);
+            let cutover = InFlight { generation, moves, drain, revoke, emptied: BTreeSet::new() };
             out.push(cutover.command());
             self.cutover = Some(cutover);
             unmoved.clear();
@@ -299,6 +326,7 @@ impl Fleet {
     ) {
         self.generation = gateway.generation;
         self.cutover = None;
+        self.blind = false;
         self.dirty.extend(self.agents.keys().cloned());
         for agent in self.agents.values_mut() {
             agent.active = None;
@@ -363,28 +391,32 @@ impl Fleet {
     }
 
     /// Green becomes blue: the rollout is committed, and what sat on blue ends.
-    pub(crate) fn settle(&mut self, out: &mut Vec<Command>) {
-        let mut settled = Vec::new();
+    pub(crate) fn settle(&mut self, timers: &mut Timers, out: &mut Vec<Command>) {
         for (name, agent) in &mut self.agents {
             let Some(mut green) = agent.green.take() else { continue };
             green.side = Side::Blue;
-            settled.extend(green.is.instance());
+            if let Some((_, side)) = green.is.instance().and_then(|instance| self.seats.get_mut(&instance)) {
+                *side = Side::Blue;
+            }
+            let [old, new] = [Side::Blue, Side::Green].map(|side| Timer::BackOff(name.clone(), side));
+            timers.rename(&new, old);
             let blue = std::mem::replace(&mut agent.blue, green);
             agent.desired = Side::Blue;
             self.dirty.insert(name.clone());
             if let Some(instance) = blue.is.instance() {
+                timers.disarm(&Timer::Boot(instance));
                 if matches!(blue.is, Is::Frozen { .. } | Is::Freezing { .. }) {
                     out.push(Command::Thaw { instance });
                 }
                 out.push(Command::Stop { instance, grace: STOP_GRACE });
             }
         }
-        for instance in &settled {
-            if let Some((_, side)) = self.seats.get_mut(instance) {
-                *side = Side::Blue;
-            }
-        }
-        out.push(Command::Settle { instances: settled });
+        out.push(self.settled());
+    }
+
+    /// Says that all of blue counts as blue.
+    pub(crate) fn settled(&self) -> Command {
+        Command::Settle { instances: self.agents.values().filter_map(|agent| agent.blue.is.instance()).collect() }
     }
 
     pub(crate) fn want(&mut self, agent: &AgentName, side: Side, want: Want) {

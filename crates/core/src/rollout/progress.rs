@@ -39,7 +39,11 @@ impl World<'_> {
     }
 
     fn all_served_by(&self, agents: &[PlannedAgent], side: Side) -> bool {
-        agents.iter().all(|planned| self.fleet.agents.get(&planned.agent).is_some_and(|a| a.served_by(side)))
+        agents.iter().all(|planned| self.is_served_by(planned, side))
+    }
+
+    fn is_served_by(&self, planned: &PlannedAgent, side: Side) -> bool {
+        self.fleet.agents.get(&planned.agent).is_some_and(|agent| agent.served_by(side))
     }
 }
 
@@ -49,9 +53,13 @@ impl Rollout {
         world.stage_ends_after(self.plan.baseline);
     }
 
-    /// Takes every step whose condition holds.
-    pub(crate) fn advance(&mut self, world: &mut World<'_>) {
-        while self.advance_once(world) {}
+    /// Takes every step whose condition holds. False if there was none.
+    pub(crate) fn advance(&mut self, world: &mut World<'_>) -> bool {
+        let mut moved = false;
+        while self.advance_once(world) {
+            moved = true;
+        }
+        moved
     }
 
     fn advance_once(&mut self, world: &mut World<'_>) -> bool {
@@ -126,10 +134,17 @@ impl Rollout {
                 self.over(State::RolledBack, world);
                 true
             }
+            State::Completed => {
+                // A green that is being restarted is stood in for by blue: giving that up would leave nobody.
+                if !self.committing || !self.plan.agents().all(|planned| world.is_served_by(planned, Side::Green)) {
+                    return false;
+                }
+                self.commit(world);
+                true
+            }
             State::Preflight
             | State::Progressing { step: Step::Baking { .. } | Step::Gate { .. } | Step::Held, .. }
             | State::Validating { .. }
-            | State::Completed
             | State::Committed
             | State::RolledBack
             | State::NeedsAttention
@@ -144,7 +159,7 @@ impl Rollout {
             State::Progressing { step: Step::Baking { .. }, .. } | State::Validating { judging: false } => {
                 self.judge_now(world);
             }
-            State::Completed => self.commit(world),
+            State::Completed => self.committing = true,
             State::RollingBack { .. } => self.over(State::NeedsAttention, world),
             State::Progressing {
                 step: Step::Warming { .. } | Step::CuttingOver { .. } | Step::Gate { .. } | Step::Held,
@@ -178,7 +193,7 @@ impl Rollout {
         self.ask_again(world);
     }
 
-    /// Issues again what waits for an answer of the analysis. After a crash the question may have been lost.
+    /// Issues again what waits for an answer of the analysis, or has none. After a crash it may have been lost.
     pub(crate) fn ask_again(&self, world: &mut World<'_>) {
         let rollout = self.id;
         match self.state {
@@ -206,9 +221,9 @@ impl Rollout {
                     world.out.push(Command::Judge { rollout, window: Window::Validation, look: 1 });
                 }
             }
+            State::Committed => world.out.push(world.fleet.settled()),
             State::Progressing { step: Step::Warming { .. } | Step::CuttingOver { .. } | Step::Held, .. }
             | State::Completed
-            | State::Committed
             | State::RollingBack { .. }
             | State::RolledBack
             | State::NeedsAttention
@@ -250,7 +265,8 @@ impl Rollout {
                     world.stage_ends_after(more);
                 } else if verdict == Verdict::Inconclusive && planned.gate.thin_evidence == ThinEvidence::Ask {
                     self.state = State::Progressing { phase, step: Step::Held };
-                    self.paused.get_or_insert(PauseReason::ThinEvidence);
+                    // Also where somebody paused already: resuming must not pass for an answer.
+                    self.paused = Some(PauseReason::ThinEvidence);
                 } else if self.paused.is_some() {
                     self.state = State::Progressing { phase, step: Step::Held };
                 } else {
@@ -308,6 +324,8 @@ impl Rollout {
         world.stage_ends_after(ROLLBACK_MAX);
         world.fleet.revoke = !matches!(trigger, Trigger::Operator { .. });
         self.paused = None;
+        self.committing = false;
+        self.ended = None;
         if let Some(record) = self.phase_mut() {
             record.ended.get_or_insert(world.now.wall);
         }
@@ -326,8 +344,8 @@ impl Rollout {
         }
     }
 
-    pub(crate) fn commit(&mut self, world: &mut World<'_>) {
-        world.fleet.settle(world.out);
+    fn commit(&mut self, world: &mut World<'_>) {
+        world.fleet.settle(world.timers, world.out);
         self.over(State::Committed, world);
     }
 

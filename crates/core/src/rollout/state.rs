@@ -157,6 +157,8 @@ pub struct Rollout {
     pub paused: Option<PauseReason>,
     pub started: UnixMillis,
     pub ended: Option<UnixMillis>,
+    /// The rollback window is over or a person gave it up: blue goes as soon as green serves everybody.
+    pub committing: bool,
     pub baseline_after_second: Option<u64>,
     /// The baseline ends with this record: nothing was touched up to it.
     pub baseline_until_second: Option<u64>,
@@ -177,6 +179,7 @@ impl Rollout {
             paused: None,
             started: now,
             ended: None,
+            committing: false,
             baseline_after_second: None,
             baseline_until_second: None,
             refused: None,

@@ -39,6 +39,14 @@ impl Timers {
         self.due.remove(timer);
     }
 
+    /// What was armed under one name goes on under another, in place of what had that.
+    pub(crate) fn rename(&mut self, from: &Timer, to: Timer) {
+        match self.due.remove(from) {
+            Some(at) => self.arm(to, at),
+            None => self.disarm(&to),
+        }
+    }
+
     pub(crate) fn at(&self, timer: &Timer) -> Option<Nanos> {
         self.due.get(timer).copied()
     }

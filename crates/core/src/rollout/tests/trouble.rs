@@ -111,6 +111,8 @@ fn a_green_that_waits_to_be_restarted_at_the_commit_is_restarted_after_it() {
     world.kill(green);
     world.settle();
     world.verb(VerbKind::Commit).unwrap();
+    world.settle();
+    assert_eq!((world.state(), world.sides()[0]), (State::Completed, Some(Side::Blue)), "blue is still needed");
     assert_eq!(world.finish(), State::Committed);
     world.assert_all_served_by(Side::Green);
 }
@@ -183,6 +185,38 @@ fn a_report_of_an_older_generation_does_not_undo_a_newer_one() {
     let old = crate::id::Generation(generation.0 - 1);
     world.feed(Event::FellBack { agent: "a".into(), from: green, to: blue, generation: old }).unwrap();
     assert_eq!(world.controller.view(world.now), before.view(world.now));
+}
+
+#[test]
+fn an_answer_that_a_later_report_overtook_is_not_believed() {
+    let mut world = World::rolling(2);
+    world.until("a cutover to green", |w| w.todo.iter().any(|command| is_cut_over_to(command, 3)));
+    world.todo.retain(|command| !is_cut_over_to(command, 3));
+    let generation = world.controller.generation().next();
+    world.gateway.generation = generation.next();
+    let fell_back =
+        Event::FellBack { agent: "a".into(), from: InstanceId(3), to: InstanceId(1), generation: generation.next() };
+    world.feed(fell_back).unwrap();
+    world.feed(Event::CutOver { generation }).unwrap();
+    assert_eq!(world.sides()[0], Some(Side::Blue));
+    assert_eq!(world.todo.back(), Some(&Command::Observe));
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
+fn emptiness_that_is_reported_before_the_cutover_is_not_waited_for() {
+    let mut world = World::new(2);
+    world.clinging = true;
+    world.start(plan_with(2, Standby::Stopped, ThinEvidence::Accept)).unwrap();
+    world.until("a cutover to green", |w| w.todo.iter().any(|command| is_cut_over_to(command, 3)));
+    world.feed(Event::Empty { instance: InstanceId(1), revoked: 0 }).unwrap();
+    assert!(world.running.contains_key(&InstanceId(1)));
+    world.settle();
+    assert!(!world.running.contains_key(&InstanceId(1)), "it waits for the drain limit");
+}
+
+fn is_cut_over_to(command: &Command, instance: u64) -> bool {
+    matches!(command, Command::CutOver { moves, .. } if moves.iter().any(|m| m.to == InstanceId(instance)))
 }
 
 #[test]
