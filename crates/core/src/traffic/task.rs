@@ -1,0 +1,134 @@
+//! One task: for whom it was drawn, who holds it, how it ended.
+//!
+//! A task's content is not here. The machine decides on who and when; prompts and results stay in the store.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{AgentName, AgentType, Fence, InstanceId, Side},
+    time::{Nanos, UnixMillis},
+};
+
+/// Given by the submitter as an idempotency key, or by the gateway.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(Arc<str>);
+
+impl TaskId {
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &self.0)
+    }
+}
+
+/// Whom the submitter wants to work on a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addressee {
+    Agent(AgentName),
+    /// Any agent of the type: one is drawn at random when the task arrives.
+    Type(AgentType),
+}
+
+/// The random draw of a task that was addressed to a type.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Draw {
+    /// The side that served the drawn agent at that moment.
+    pub side: Side,
+    /// How likely it was that this side would be drawn, 0 to 1.
+    pub chance: f64,
+}
+
+/// A task that has not ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    pub id: TaskId,
+    /// Place in line. A task that lost its lease keeps it.
+    pub order: u64,
+    /// Addressed, or drawn.
+    pub agent: AgentName,
+    pub agent_type: AgentType,
+    /// Only of tasks that were addressed to a type.
+    pub draw: Option<Draw>,
+    /// Leases granted so far.
+    pub attempts: u32,
+    /// Those of `attempts` that a rollout took away: no fault of the task's, and not counted against its limit.
+    pub revoked: u32,
+    pub submitted: UnixMillis,
+    pub state: State,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    Queued { since: Nanos },
+    Leased(Lease),
+}
+
+/// Who works on a task, and until when it may.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease {
+    pub instance: InstanceId,
+    /// The holder's agent: the task's own, or the one that took it over.
+    pub agent: AgentName,
+    pub side: Side,
+    /// Under which it was granted. Stays valid when the agent's fence moves on.
+    pub fence: Fence,
+    pub granted: Nanos,
+    pub granted_at: UnixMillis,
+    pub deadline: Nanos,
+}
+
+/// A task in an agent's hands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    pub id: TaskId,
+    /// Counted from 1.
+    pub attempt: u32,
+}
+
+/// What an agent says of a task it held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    Completed {
+        /// Carried no result: stored as it is, observed as a failure (R91).
+        empty: bool,
+    },
+    Failed,
+}
+
+/// What becomes of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// The one accepted end of the task.
+    Accepted {
+        seq: u64,
+    },
+    /// The same instance said so before, and it was accepted then.
+    Repeated,
+    /// The lease was revoked, has expired or went to another.
+    Conflict,
+    Unknown,
+}
+
+/// What the store knows of a task that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Archived {
+    /// None if the task was given up.
+    pub completed_by: Option<InstanceId>,
+}
