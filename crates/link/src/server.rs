@@ -15,9 +15,11 @@ use crate::frame::{Asked, Error, Hello, Told, read_line, write_line};
 /// Requests of all clients, each with the place for its answer.
 pub type Requests<Q, A> = mpsc::UnboundedReceiver<(Q, oneshot::Sender<A>)>;
 
+type Outbox<A, E> = mpsc::UnboundedSender<Told<A, E>>;
+
 /// Pushes events to whoever is connected. Cheap to clone.
 pub struct Peers<A, E> {
-    all: Arc<Mutex<Vec<mpsc::UnboundedSender<Told<A, E>>>>>,
+    all: Arc<Mutex<Vec<Outbox<A, E>>>>,
 }
 
 impl<A, E> Clone for Peers<A, E> {
