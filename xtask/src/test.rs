@@ -13,12 +13,16 @@ use crate::{
 };
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    // Integration tests start the product's own binary. The same targets as in the runner's build, so that cargo
-    // resolves the same features and compiles nothing twice.
-    Cargo::new(&["build", "--workspace", "--bins", "--tests"])?.must()?;
+    let everything: &[&str] = if names_a_package(arguments) { &[] } else { &["--workspace"] };
+    let cargo = |command: &[&str], more: &[&str]| Cargo::new(&[command, everything, more].concat());
+    if !everything.is_empty() {
+        // Integration tests start the product's own binary. The same targets as in the runner's build, so that
+        // cargo resolves the same features and compiles nothing twice.
+        cargo(&["build"], &["--bins", "--tests"])?.must()?;
+    }
     let before = if arguments.is_empty() { before_the_runner()? } else { true };
     let runner = if has("nextest") {
-        let run = Cargo::new(&["nextest", "run", "--workspace"])?;
+        let run = cargo(&["nextest", "run"], &[])?;
         if std::env::var_os("CI").is_some() && std::env::var_os("NEXTEST_PROFILE").is_none() {
             run.env("NEXTEST_PROFILE", "ci")
         } else {
@@ -26,10 +30,15 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         }
     } else {
         eprintln!("skipped: cargo-nextest is not installed; `cargo test` runs the tests instead");
-        Cargo::new(&["test", "--workspace", "--lib", "--bins", "--tests"])?
+        cargo(&["test"], &["--lib", "--bins", "--tests"])?
     };
     let passed = runner.args(arguments).ends_the_output()?;
     Ok(if passed && before { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Beside `--workspace` cargo would overlook it.
+fn names_a_package(arguments: &[String]) -> bool {
+    arguments.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
 }
 
 fn before_the_runner() -> anyhow::Result<bool> {
@@ -43,15 +52,15 @@ fn before_the_runner() -> anyhow::Result<bool> {
     Ok(loom && doc)
 }
 
-/// Every interleaving of the claim word. `--cfg loom` changes what is compiled, hence a target directory of its own.
+/// The interleavings of the claim word. `--cfg loom` changes what is compiled, hence a target directory of its own;
+/// there are many of them, hence `--release`.
 fn loom() -> anyhow::Result<bool> {
-    if !mentions("crates/core", |line| line.contains("cfg(loom)"))? {
+    if !root()?.join("crates/core/tests/loom.rs").is_file() {
         eprintln!("skipped: loom (nothing in crates/core is written for it)");
         return Ok(true);
     }
-    Cargo::new(&["test", "--package", "bellwether-core", "--lib", "--target-dir", "target/loom", "loom"])?
-        .env("RUSTFLAGS", "--cfg loom")
-        .succeeds()
+    let tests = ["test", "--package", "bellwether-core", "--release", "--test", "loom", "--target-dir", "target/loom"];
+    Cargo::new(&tests)?.env("RUSTFLAGS", "--cfg loom").succeeds()
 }
 
 /// The runner does not know doc tests.
