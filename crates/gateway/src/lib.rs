@@ -7,3 +7,4 @@ mod body;
 mod caller;
 mod model;
 mod observe;
+mod waits;

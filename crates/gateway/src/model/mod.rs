@@ -1,1 +1,147 @@
 //! Model calls out of agents: admission, forwarding, timing.
+//!
+//! [`Model::serve`] reads a request whole, finds the model that it names and hands it to the thread that owns
+//! the model server ([`owner`]). Requests and answers pass byte for byte. Never more calls are in flight than
+//! slots; what only reads passes without a slot; what would change the server for everybody is refused.
+
+mod admission;
+mod dialect;
+mod exchange;
+mod inbound;
+mod owner;
+mod relay;
+mod route;
+mod upstream;
+mod watch;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread,
+};
+
+use bellwether_core::inference::Limits;
+use hyper::StatusCode;
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    admission::Board,
+    dialect::Dialect,
+    inbound::Room,
+    owner::Call,
+    route::Verb,
+    upstream::{Outgoing, Upstream},
+};
+use crate::{
+    body::{Request, Response},
+    caller::Caller,
+    observe::Recorder,
+    waits::Waits,
+};
+
+/// Calls on their way to the owner's thread. Those that wait for a slot are bounded by admission.
+const HANDED_OVER_MAX: usize = 256;
+
+pub(crate) struct Model {
+    calls: mpsc::Sender<Call>,
+    board: Arc<Board>,
+    room: Room,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ModelGauges {
+    pub(crate) slots_busy: u32,
+    /// The most slots that were busy since the gauges were last read.
+    pub(crate) slots_peak: u32,
+    pub(crate) calls_waiting: u32,
+    /// Switches of the loaded model since the gauges were last read.
+    pub(crate) model_switches: u32,
+}
+
+impl Model {
+    /// Starts the owner's thread; it ends when the model is dropped. A URL that cannot be used is logged, and
+    /// calls fail with that reason.
+    pub(crate) fn start(upstream_url: &str, slots: u32, recorder: Arc<Recorder>, waits: Arc<Waits>) -> Arc<Self> {
+        Self::with_limits(upstream_url, Limits::for_slots(slots), recorder, waits)
+    }
+
+    fn with_limits(upstream_url: &str, limits: Limits, recorder: Arc<Recorder>, waits: Arc<Waits>) -> Arc<Self> {
+        let (calls, arriving) = mpsc::channel(HANDED_OVER_MAX);
+        let board = Arc::new(Board::default());
+        let upstream = Upstream::new(upstream_url);
+        let shown = Arc::clone(&board);
+        let started = thread::Builder::new().name("model".to_owned()).spawn(move || {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(owner::run(upstream, limits, shown, recorder, waits, arriving)),
+                Err(error) => tracing::error!(%error, "no runtime for model calls"),
+            }
+        });
+        if let Err(error) = started {
+            tracing::error!(%error, "no thread for model calls");
+        }
+        Arc::new(Self { calls, board, room: Room::new() })
+    }
+
+    /// `path_and_query` as the model server knows it, without what the gateway puts in front.
+    pub(crate) async fn serve(&self, mut caller: Caller, path_and_query: &str, request: Request) -> Response {
+        let (verb, dialect) = route::classify(request.method(), path_and_query);
+        match verb {
+            Verb::Infer | Verb::Read => {}
+            Verb::Manage => {
+                let message = "the gateway does not pass on what changes the model server for everybody";
+                return dialect.answer(StatusCode::FORBIDDEN, message);
+            }
+            Verb::WrongMethod => return dialect.answer(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+            Verb::Unknown => return dialect.answer(StatusCode::NOT_FOUND, "no such path in the model server's API"),
+        }
+        let (head, body) = request.into_parts();
+        let body = match self.room.read(body).await {
+            Ok(body) => body,
+            Err(error) => return dialect.answer(error.status(), &error.to_string()),
+        };
+        let hold = caller.hold.take();
+        let charge = match verb {
+            Verb::Infer => match inbound::named_model(&body.bytes) {
+                Ok(model) if route::is_cloud(&model) => {
+                    let message = format!("{model} would run in a cloud; the gateway does not pass that on");
+                    return dialect.answer(StatusCode::FORBIDDEN, &message);
+                }
+                Ok(model) => Some((caller, model)),
+                Err(message) => return dialect.answer(StatusCode::BAD_REQUEST, &message),
+            },
+            Verb::Read | Verb::Manage | Verb::WrongMethod | Verb::Unknown => None,
+        };
+        let path_and_query = if path_and_query.is_empty() { "/" } else { path_and_query };
+        let outgoing = Outgoing {
+            method: head.method,
+            path_and_query: path_and_query.to_owned(),
+            headers: inbound::forwarded(head.headers),
+            body: body.bytes.clone(),
+        };
+        let (answer, answered) = oneshot::channel();
+        if self.calls.send(Call { outgoing, body, dialect, charge, answer }).await.is_err() {
+            return gone(dialect);
+        }
+        match answered.await {
+            Ok(response) => response.map(|body| relay::holding(body, hold)),
+            Err(_) => gone(dialect),
+        }
+    }
+
+    /// Peak and switches begin anew with each reading, so one reader reads them, once a second.
+    pub(crate) fn gauges(&self) -> ModelGauges {
+        let slots_busy = self.board.slots_busy.load(Ordering::Relaxed);
+        ModelGauges {
+            slots_busy,
+            slots_peak: self.board.slots_peak.swap(slots_busy, Ordering::Relaxed).max(slots_busy),
+            calls_waiting: self.board.calls_waiting.load(Ordering::Relaxed),
+            model_switches: self.board.model_switches.swap(0, Ordering::Relaxed),
+        }
+    }
+}
+
+fn gone(dialect: Dialect) -> Response {
+    dialect.answer(StatusCode::BAD_GATEWAY, "the gateway's model thread is gone")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Reads a caller's request whole, because the model is named in its body, and readies it for sending.
+
+use std::sync::Arc;
+
+use bellwether_core::id::ModelName;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::{
+    StatusCode,
+    body::{Body as _, Incoming},
+    header::{self, HeaderMap, HeaderName},
+};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The largest request. Images travel inside.
+pub(super) const BODY_MAX: usize = 32 << 20;
+/// All requests together that are being read or wait, in kibibytes.
+const HELD_MAX_KIB: usize = 256 << 10;
+
+/// Room for request bodies.
+#[derive(Clone)]
+pub(super) struct Room(Arc<Semaphore>);
+
+/// A body with the room that it takes up.
+pub(super) struct HeldBody {
+    pub(super) bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("the request is larger than {} MiB", BODY_MAX >> 20)]
+    TooLarge,
+    #[error("server busy: too much waits already, please try again later")]
+    NoRoom,
+    #[error("the request broke off")]
+    Broken(#[source] hyper::Error),
+}
+
+impl Unreadable {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(HELD_MAX_KIB)))
+    }
+
+    pub(super) async fn read(&self, mut body: Incoming) -> Result<HeldBody, Unreadable> {
+        if body.size_hint().lower() > BODY_MAX as u64 {
+            return Err(Unreadable::TooLarge);
+        }
+        let mut room = self.take(1)?;
+        let mut taken_kib = 1;
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(Unreadable::Broken)?.into_data() else { continue };
+            if bytes.len() + data.len() > BODY_MAX {
+                return Err(Unreadable::TooLarge);
+            }
+            bytes.extend_from_slice(&data);
+            let needed_kib = bytes.len().div_ceil(1024);
+            if needed_kib > taken_kib {
+                room.merge(self.take(needed_kib - taken_kib)?);
+                taken_kib = needed_kib;
+            }
+        }
+        Ok(HeldBody { bytes: bytes.freeze(), _room: room })
+    }
+
+    fn take(&self, kib: usize) -> Result<OwnedSemaphorePermit, Unreadable> {
+        let kib = u32::try_from(kib).map_err(|_| Unreadable::TooLarge)?;
+        Arc::clone(&self.0).try_acquire_many_owned(kib).map_err(|_| Unreadable::NoRoom)
+    }
+}
+
+/// The model that a request body names.
+pub(super) fn named_model(body: &[u8]) -> Result<ModelName, String> {
+    #[derive(Deserialize)]
+    struct Named {
+        model: Option<String>,
+    }
+    let named: Named = serde_json::from_slice(body).map_err(|error| format!("the request is not JSON: {error}"))?;
+    match named.model {
+        Some(model) if !model.is_empty() => Ok(ModelName::new(&model)),
+        _ => Err("model is required".to_owned()),
+    }
+}
+
+/// Takes out what concerns one connection only, and what the gateway answers for itself: it has to be able to
+/// read the answer, so it does not let it be compressed.
+pub(super) fn forwarded(mut headers: HeaderMap) -> HeaderMap {
+    remove_hop_by_hop(&mut headers);
+    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::ACCEPT_ENCODING] {
+        headers.remove(name);
+    }
+    headers.remove(HeaderName::from_static("x-bellwether-task"));
+    headers
+}
+
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    const HOP_BY_HOP: [HeaderName; 8] = [
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+    ];
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_model_is_found_beside_anything_else() {
+        let body = br#"{"prompt":"x","model":"tinyllama","options":{"num_ctx":1}}"#;
+        assert_eq!(named_model(body), Ok(ModelName::new("tinyllama:latest")));
+        assert!(named_model(b"{\"model\":\"\"}").unwrap_err().contains("required"));
+        assert!(named_model(b"{").is_err());
+    }
+
+    #[test]
+    fn what_concerns_the_connection_stays_behind() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-private"),
+            ("x-private", "1"),
+            ("host", "elsewhere"),
+            ("authorization", "Bearer x"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let headers = forwarded(headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["authorization"]);
+    }
+}

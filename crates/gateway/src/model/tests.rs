@@ -1,0 +1,328 @@
+//! The model's thread against a scripted model server over real sockets.
+
+mod server;
+
+use std::time::Duration;
+
+use bellwether_core::{
+    id::{AgentName, Side},
+    inference::Limits,
+    observation::Calls,
+    time::{Millis, UnixMillis},
+};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, StatusCode, body::Bytes, client::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, time::timeout};
+
+use self::server::{Script, Server};
+use super::*;
+use crate::observe::Gauges;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway of one route in front of a scripted server.
+struct Front {
+    model: Arc<Model>,
+    recorder: Arc<Recorder>,
+    address: std::net::SocketAddr,
+}
+
+impl Front {
+    async fn new(url: &str, limits: Limits) -> Self {
+        let recorder = Arc::new(Recorder::default());
+        let model = Model::with_limits(url, limits, Arc::clone(&recorder), Arc::new(Waits::default()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = Arc::clone(&model);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let model = Arc::clone(&serving);
+                tokio::spawn(async move {
+                    let service = service_fn(|request: Request| {
+                        let model = Arc::clone(&model);
+                        async move {
+                            let agent = request.headers().get("x-agent").map_or("a", |name| name.to_str().unwrap());
+                            let caller = Caller {
+                                agent: AgentName::from(agent),
+                                instance: None,
+                                side: Side::Green,
+                                task: None,
+                                hold: None,
+                            };
+                            let path = request.uri().path_and_query().unwrap().as_str().to_owned();
+                            Ok::<_, std::convert::Infallible>(model.serve(caller, &path, request).await)
+                        }
+                    });
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await
+                        .ok();
+                });
+            }
+        });
+        Self { model, recorder, address }
+    }
+
+    async fn scripted(script: Script, slots: u32) -> (Self, Server) {
+        let server = Server::start(script).await;
+        let front = Self::new(&server.url(), Limits::for_slots(slots)).await;
+        (front, server)
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &str) -> hyper::Response<hyper::body::Incoming> {
+        let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "gateway.example")
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .unwrap();
+        timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap()
+    }
+
+    async fn ask(&self, path: &str, body: &str) -> (StatusCode, String) {
+        let response = self.send(Method::POST, path, body).await;
+        let status = response.status();
+        let bytes = timeout(PATIENCE, response.into_body().collect()).await.unwrap().unwrap().to_bytes();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    /// What was recorded, once as many calls as this have ended.
+    async fn recorded(&self, ended: u64) -> Calls {
+        let mut all = Calls::default();
+        poll(|| {
+            for cell in self.recorder.close(1, UnixMillis(0), Gauges::default()).cells {
+                assert_eq!((cell.drawn, cell.served), (Side::Green, Side::Green));
+                all.succeeded += cell.calls.succeeded;
+                all.failed += cell.calls.failed;
+                all.unreachable += cell.calls.unreachable;
+                all.cancelled += cell.calls.cancelled;
+                all.refused += cell.calls.refused;
+                all.queue_wait.merge(&cell.calls.queue_wait);
+                all.service.merge(&cell.calls.service);
+                all.prompt_tokens += cell.calls.prompt_tokens;
+                all.output_tokens += cell.calls.output_tokens;
+                all.slot_micros += cell.calls.slot_micros;
+            }
+            all.succeeded + all.failed + all.cancelled + all.refused >= ended
+        })
+        .await;
+        all
+    }
+}
+
+async fn poll(mut done: impl FnMut() -> bool) {
+    timeout(PATIENCE, async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("in time");
+}
+
+fn generate(model: &str) -> String {
+    format!("{{\"model\":\"{model}\",  \"prompt\":\"hi\"}}")
+}
+
+#[tokio::test]
+async fn a_call_passes_byte_for_byte_and_is_counted() {
+    let (front, server) = Front::scripted(Script::default(), 2).await;
+    let body = generate("m");
+    let (status, text) = front.ask("/api/generate", &body).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(text, server::LINES.concat());
+    let seen = server.seen();
+    assert_eq!(seen.len(), 2, "a load of the gateway's own, then the call");
+    assert!(!seen[0].body.contains("prompt") && seen[0].body.contains("keep_alive"), "{}", seen[0].body);
+    assert_eq!(seen[1].body, body);
+    assert_eq!(seen[1].header("host"), Some(server.authority().as_str()));
+    let calls = front.recorded(1).await;
+    assert_eq!((calls.succeeded, calls.failed), (1, 0));
+    assert_eq!((calls.prompt_tokens, calls.output_tokens), (11, 2));
+    assert_eq!((calls.service.count(), calls.queue_wait.count()), (1, 1));
+    assert!(calls.slot_micros > 0);
+    let gauges = front.model.gauges();
+    assert_eq!((gauges.slots_busy, gauges.slots_peak, gauges.model_switches), (0, 1, 1));
+    assert_eq!(front.model.gauges().model_switches, 0, "switches are told once");
+}
+
+#[tokio::test]
+async fn lines_arrive_as_they_are_written() {
+    let (front, server) = Front::scripted(Script { pause_after_first: true, ..Script::default() }, 2).await;
+    let mut body = front.send(Method::POST, "/api/chat", &generate("m")).await.into_body();
+    let first = timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first, server::LINES[0], "the first line is here while the server holds back the second");
+    server.resume();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), server::LINES[1..].concat());
+}
+
+#[tokio::test]
+async fn never_more_in_flight_than_slots() {
+    let (front, server) = Front::scripted(Script { think: Duration::from_millis(3), ..Script::default() }, 2).await;
+    let front = &front;
+    let calls = (0..40).map(|i| async move {
+        let (status, _) = front.ask("/api/generate", &generate(&format!("m{}", i % 3))).await;
+        assert_eq!(status, StatusCode::OK);
+    });
+    join_all(calls).await;
+    assert_eq!(server.peak(), 2);
+    let loads = server.seen().iter().filter(|request| request.body.contains("keep_alive")).count();
+    assert!(loads <= 4, "one model's calls are batched: {loads} loads");
+    assert_eq!(front.recorded(40).await.succeeded, 40);
+    assert_eq!(front.model.gauges().slots_peak, 2);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_frees_the_slot_after_the_server_is_rid_of_it() {
+    let (front, server) = Front::scripted(Script { pause_after_first: true, ..Script::default() }, 1).await;
+    let response = front.send(Method::POST, "/api/generate", &generate("m")).await;
+    assert_eq!(server.open_calls(), 1);
+    drop(response);
+    let calls = front.recorded(1).await;
+    assert_eq!((calls.cancelled, calls.succeeded, calls.failed), (1, 0, 0));
+    assert_eq!(server.open_calls(), 0, "recorded after the server had closed its side");
+    server.resume();
+    assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK);
+    assert_eq!(server.peak(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_the_queue_is_forgotten() {
+    let (front, server) = Front::scripted(Script { pause_after_first: true, ..Script::default() }, 1).await;
+    let held = front.send(Method::POST, "/api/generate", &generate("m")).await;
+    {
+        let body = generate("m");
+        let waiting = front.send(Method::POST, "/api/generate", &body);
+        tokio::pin!(waiting);
+        poll_with(&mut waiting, || front.model.gauges().calls_waiting == 1).await;
+    }
+    poll(|| front.model.gauges().calls_waiting == 0).await;
+    assert_eq!(front.recorded(1).await.cancelled, 1);
+    server.resume();
+    held.into_body().collect().await.unwrap();
+    assert_eq!(server.seen().len(), 2, "a load and the one call");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_ends_with_an_error_of_its_dialect() {
+    for (path, ending) in [("/api/generate", "{\"error\":"), ("/v1/chat/completions", "data: {\"error\":{")] {
+        for clean in [true, false] {
+            let script = Script { cut: true, cut_cleanly: clean, ..Script::default() };
+            let (front, _server) = Front::scripted(script, 1).await;
+            let (status, text) = front.ask(path, &generate("m")).await;
+            assert_eq!(status, StatusCode::OK);
+            let last = text.trim_end().lines().last().unwrap();
+            assert!(last.starts_with(ending), "{path} {clean}: {text}");
+            let calls = front.recorded(1).await;
+            assert_eq!((calls.failed, calls.succeeded), (1, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_busy_server_is_asked_again_within_a_budget() {
+    let (front, _server) = Front::scripted(Script { busy: 2, ..Script::default() }, 1).await;
+    assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK);
+    let (front, _server) = Front::scripted(Script { busy: usize::MAX, ..Script::default() }, 1).await;
+    let (status, text) = front.ask("/api/generate", &generate("m")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.contains("server busy"), "the server's own answer: {text}");
+    assert_eq!(front.recorded(1).await.failed, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let front = Front::new(&url, Limits::for_slots(1)).await;
+    let (status, text) = front.ask("/v1/chat/completions", &generate("m")).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    assert!(text.contains("\"message\":\"the model server cannot be reached"), "{text}");
+    let calls = front.recorded(1).await;
+    assert_eq!((calls.failed, calls.unreachable), (1, 1));
+}
+
+#[tokio::test]
+async fn a_connection_that_died_while_idle_fails_no_request() {
+    let (front, server) = Front::scripted(Script { close_idle: true, ..Script::default() }, 2).await;
+    for i in 0..50 {
+        assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK, "call {i}");
+    }
+    assert!(server.connections() > 1);
+    assert_eq!(front.recorded(50).await.succeeded, 50);
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let (front, server) = Front::scripted(Script::default(), 2).await;
+    for _ in 0..20 {
+        front.ask("/api/generate", &generate("m")).await;
+    }
+    assert!(server.connections() <= 3, "{}", server.connections());
+}
+
+#[tokio::test]
+async fn what_would_change_the_server_is_refused() {
+    let (front, server) = Front::scripted(Script::default(), 1).await;
+    let (status, text) = front.ask("/api/pull", &generate("m")).await;
+    assert_eq!((status, text.starts_with("{\"error\":\"")), (StatusCode::FORBIDDEN, true));
+    let (status, text) = front.ask("/v1/chat/completions", &generate("big:120b-cloud")).await;
+    assert_eq!((status, text.contains("permission_error")), (StatusCode::FORBIDDEN, true));
+    assert_eq!(front.ask("/api/generate", "{}").await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(front.ask("/api/secret", "{}").await.0, StatusCode::NOT_FOUND);
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_only_reads_needs_no_slot() {
+    let (front, server) = Front::scripted(Script { pause_after_first: true, ..Script::default() }, 1).await;
+    let held = front.send(Method::POST, "/api/generate", &generate("m")).await;
+    let response = front.send(Method::GET, "/api/tags", "").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let head = front.send(Method::HEAD, "/", "").await;
+    assert_eq!(head.status(), StatusCode::OK);
+    server.resume();
+    drop(held);
+}
+
+#[tokio::test]
+async fn over_the_bound_is_refused_with_a_time_to_come_back() {
+    let server = Server::start(Script { pause_after_first: true, ..Script::default() }).await;
+    let limits = Limits { per_agent_max: 1, quantum: Millis(500), ..Limits::for_slots(1) };
+    let front = Front::new(&server.url(), limits).await;
+    let held = front.send(Method::POST, "/api/generate", &generate("m")).await;
+    let body = generate("m");
+    let waiting = front.send(Method::POST, "/api/generate", &body);
+    tokio::pin!(waiting);
+    poll_with(&mut waiting, || front.model.gauges().calls_waiting == 1).await;
+    let refused = front.send(Method::POST, "/api/generate", &body).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!(front.recorded(1).await.refused, 1);
+    server.resume();
+    held.into_body().collect().await.unwrap();
+    assert_eq!(waiting.await.status(), StatusCode::OK);
+}
+
+/// Drives `future`, which must not end, until `done`.
+async fn poll_with<F: Future>(future: &mut std::pin::Pin<&mut F>, done: impl FnMut() -> bool) {
+    tokio::select! {
+        _ = future.as_mut() => panic!("ended too early"),
+        () = poll(done) => {}
+    }
+}
+
+async fn join_all(futures: impl Iterator<Item = impl Future<Output = ()>>) {
+    let mut futures: Vec<_> = futures.map(Box::pin).collect();
+    std::future::poll_fn(|cx| {
+        futures.retain_mut(|future| future.as_mut().poll(cx).is_pending());
+        if futures.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
