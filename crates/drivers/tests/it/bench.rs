@@ -43,10 +43,10 @@ impl ProcessBench {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("bw-driver-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = Directory(std::env::temp_dir().join(name));
-        let mut config = Config::new(&directory.0).unwrap();
+        let mut config = Config::new(&directory.0).expect("this program has a path");
         config.beat = Duration::from_millis(100);
         adjust(&mut config);
-        let driver = Arc::new(ProcessDriver::open(config.clone()).unwrap());
+        let driver = Arc::new(ProcessDriver::open(config.clone()).expect("an empty state opens"));
         Self { driver, config, directory }
     }
 
@@ -73,7 +73,7 @@ impl Bench for ProcessBench {
     fn restart(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
         Box::pin(async {
             self.driver.detach().await;
-            self.driver = Arc::new(ProcessDriver::open(self.config.clone()).unwrap());
+            self.driver = Arc::new(ProcessDriver::open(self.config.clone()).expect("its own state opens"));
         })
     }
 

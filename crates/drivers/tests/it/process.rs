@@ -24,7 +24,7 @@ async fn start(bench: &ProcessBench, instance: u64, launch: Launch) {
 async fn exit_of(events: &mut Events, wanted: u64) -> Exit {
     let wait = async {
         loop {
-            if let DriverEvent::Exited { instance, exit } = events.recv().await.unwrap()
+            if let DriverEvent::Exited { instance, exit } = events.recv().await.expect("events go on")
                 && instance == InstanceId(wanted)
             {
                 return exit;
@@ -147,7 +147,7 @@ async fn a_command_that_does_not_exist_is_named() {
 }
 
 async fn ends_for_memory(bench: ProcessBench) {
-    let mut events = bench.driver().events().unwrap();
+    let mut events = bench.driver().events().expect("nobody else reads them");
     let hungry = r#"x=$(head -c 1000000 /dev/zero | tr '\0' x); while :; do x="$x$x"; sleep 0.05; done"#;
     start(&bench, 1, Launch { memory_limit_bytes: Some(48 << 20), ..shell(hungry) }).await;
     let exit = exit_of(&mut events, 1).await;
