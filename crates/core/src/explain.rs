@@ -198,14 +198,77 @@ const CODES: &[(&str, &str)] = &[
     ),
     (
         "BW0206",
-        "The speed divides the waiting times of a plan: baseline, bakes and validation. It is a number above 0; 1 is \
-         real time.",
+        "The speed divides the bakes and the validation of a plan, and no other time. It is a number above 0; 1 is real \
+         time.",
     ),
     (
         "BW0207",
         "How much memory the machine has is neither declared in the fleet file nor to be found out here. Without it no \
          plan can promise to stay within it.",
     ),
+    (
+        "BW0304",
+        "No controller answers at the address. Either none runs (`bellwether serve --fleet FILE` starts one) or it \
+         runs at another address: name it with --control or in BELLWETHER_CONTROL.",
+    ),
+    (
+        "BW0305",
+        "Something answers at the controller's address, and not as a controller of this version would. Check that \
+         the address is the controller's and not the gateway's, and that both sides are of one version.",
+    ),
+    (
+        "BW0306",
+        "The result could not be written to where standard output leads: a full disk, or a reader that went away.",
+    ),
+    ("BW0307", "The operating system gave no threads or file descriptors to start with. `ulimit -a` shows the limits."),
+    (
+        "BW0308",
+        "A process that the demo depends on did not start or did not end as it should. Its log in the demo's state \
+         directory says why; --keep leaves that directory in place.",
+    ),
+    (
+        "BW0309",
+        "Not all agents of the demo became ready in time. The logs in the state directory say what the others wait \
+         for; a machine that is busy with something else is the usual reason.",
+    ),
+    ("BW0310", "The demo was interrupted. Every process that it had started was ended."),
+    ("BW0311", "The demo could not write its files. It works in the temporary directory, TMPDIR where that is set."),
+    (
+        "BW0360",
+        "A variable from which an agent reads its configuration has a value that it cannot use. Correct it, or \
+         leave it out to get its default.",
+    ),
+    ("BW0361", "The file with an agent's system prompt could not be read. The cause is the operating system's."),
+    (
+        "BW0362",
+        "The agent could not listen on the port that it was given, most often because something else does. Without \
+         PORT it serves nothing.",
+    ),
+    ("BW0363", "The agent was told to hold no task at once, so that it could never work. --concurrency is 1 or more."),
+    ("BW0364", "An agent met an error of the operating system at its start or end; the cause names it."),
+    ("BW0370", "The rate at which the load generator submits tasks is a number above 0, in tasks per second."),
+    (
+        "BW0371",
+        "The address to which the load generator submits is not of the form `http://HOST:PORT`. It is the \
+         gateway's address for tasks, not the controller's.",
+    ),
+    (
+        "BW0372",
+        "The load generator was interrupted before every task that it had submitted was settled, so its account is \
+         not complete and proves nothing.",
+    ),
+    (
+        "BW0373",
+        "The load generator was not told for whom to submit tasks: every agent of a fleet file, a type, or single \
+         agents.",
+    ),
+    ("BW0375", "The load generator met an error of the operating system; the cause names it."),
+    (
+        "BW0401",
+        "The controller refused what it was asked, and says why: a verb that does not fit the state of the \
+         rollout, an agent or a phase that is not there, or another rollout under way.",
+    ),
+    ("BW0402", "No rollout was ever started in this state directory, so there is none to show, watch or steer."),
 ];
 
 #[cfg(test)]
@@ -242,7 +305,10 @@ mod tests {
             }
         }
         let explained: BTreeSet<String> = CODES.iter().map(|(code, _)| (*code).to_owned()).collect();
-        assert_eq!(used, explained);
+        let unexplained: Vec<_> = used.difference(&explained).collect();
+        assert!(unexplained.is_empty(), "add a paragraph for {unexplained:?}");
+        let unused: Vec<_> = explained.difference(&used).collect();
+        assert!(unused.is_empty(), "nothing gives {unused:?} any more: remove the paragraph, and never reuse the code");
     }
 
     #[test]

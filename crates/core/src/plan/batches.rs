@@ -105,7 +105,8 @@ impl<'s> Packer<'s> {
         }
         while wanted > self.ledger.free_bytes() {
             let largest = |agent: &&&AgentSpec| (!agent.critical, self.needs[&agent.name].blue_bytes);
-            let Some(agent) = self.warm.iter().max_by_key(largest).copied() else { return false };
+            // Among equals the one that was cut over first: its green has proven itself longest.
+            let Some(agent) = self.warm.iter().rev().max_by_key(largest).copied() else { return false };
             self.warm.retain(|warm| warm.name != agent.name);
             self.stopped.insert(&agent.name);
             self.ledger.release(&agent.name, Side::Blue);

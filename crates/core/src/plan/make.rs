@@ -32,7 +32,7 @@ pub fn revision_of(agent: &AgentSpec, release: &Release) -> Revision {
     )
 }
 
-/// Makes the plan of one rollout. `speed` divides baseline, bakes and validation and nothing else. Agents that
+/// Makes the plan of one rollout. `speed` divides bakes and validation and nothing else. Agents that
 /// already are what the release makes of them are left out, and a phase that holds only such agents too.
 pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> Result<Plan, Vec<Diagnostic>> {
     let mut found = Vec::new();
@@ -82,14 +82,14 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         fleet: spec.fleet.clone(),
         release: release.revision.clone(),
         speed,
-        baseline: policy.baseline.compressed(speed),
+        baseline: policy.baseline,
         phases,
         validation: policy.validation.compressed(speed),
         rollback_window: policy.rollback_window,
         extension: policy.extension,
         crash_loop: policy.crash_loop,
         criteria: policy.criteria.clone(),
-        revisions: revisions(spec, targets),
+        revisions: revisions(spec, &targets, changes),
         budget,
     })
 }
@@ -109,11 +109,16 @@ fn batch(packed: Packed<'_>, targets: &BTreeMap<&AgentName, Revision>) -> Batch 
     Batch { agents: agents.collect(), memory_peak_bytes: packed.memory_peak_bytes }
 }
 
-fn revisions(spec: &Spec, targets: BTreeMap<&AgentName, Revision>) -> BTreeMap<RevisionId, Revision> {
-    let blues = spec.agents.iter().map(|agent| agent.revision.clone());
+/// Targets first: where one agent's blue has the content of another's target, the release's name is kept.
+fn revisions(
+    spec: &Spec,
+    targets: &BTreeMap<&AgentName, Revision>,
+    changes: impl Fn(&AgentSpec) -> bool,
+) -> BTreeMap<RevisionId, Revision> {
+    let changed = || spec.agents.iter().filter(|agent| changes(agent));
     let mut revisions = BTreeMap::new();
-    for revision in blues.chain(targets.into_values()) {
-        revisions.entry(revision.id.clone()).or_insert(revision);
+    for revision in changed().map(|agent| &targets[&agent.name]).chain(changed().map(|agent| &agent.revision)) {
+        revisions.entry(revision.id.clone()).or_insert_with(|| revision.clone());
     }
     revisions
 }
@@ -193,13 +198,23 @@ fn does_not_fit(stuck: &Stuck, spec: &Spec, budget: &Budget, measured: &Measured
             (Diagnostic::new("BW0204", message), wanted_bytes - free_bytes)
         }
     };
-    // Rounded up to whole MiB, so that whoever follows the advice is not refused again for a few bytes.
-    let more = short.div_ceil(CEILING_PERCENT).saturating_mul(100).div_ceil(1 << 20) << 20;
-    diagnostic.because(budget_in_words(spec, budget, measured)).help(format!(
-        "{} more would do: lower host.reserve, use a machine with more memory, or measure the agents first where \
-         their needs are only assumed",
-        Size(more)
-    ))
+    let more = shown_up(short.div_ceil(CEILING_PERCENT).saturating_mul(100));
+    let declared = spec.host.memory_bytes == Some(budget.capacity_bytes + spec.host.reserve_bytes)
+        && measured.present_memory_bytes.is_none_or(|present| Some(present) > spec.host.memory_bytes);
+    let source = if declared { "raise host.memory" } else { "use a machine with more memory" };
+    let assumed = budget.needs.values().any(|need| !need.blue_measured);
+    let measure = if assumed { ", or measure the agents first, as some needs are only assumed" } else { "" };
+    diagnostic
+        .because(budget_in_words(spec, budget, measured))
+        .help(format!("{} more would do: lower host.reserve or {source}{measure}", Size(more)))
+}
+
+/// Rounded up to what is shown of a size, so that whoever follows the advice is not refused again for the rest.
+fn shown_up(bytes: u64) -> u64 {
+    const MIB: u64 = 1 << 20;
+    const TENTH_OF_GIB: u64 = 103 * MIB;
+    let step = if bytes < 1 << 30 { MIB } else { TENTH_OF_GIB };
+    bytes.div_ceil(step) * step
 }
 
 fn budget_in_words(spec: &Spec, budget: &Budget, measured: &Measured) -> String {

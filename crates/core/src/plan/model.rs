@@ -10,7 +10,7 @@ use crate::{
     time::Millis,
 };
 
-/// Immutable once made. `speed` has already been applied to `baseline`, bakes and `validation`.
+/// Immutable once made. `speed` has already been applied to bakes and `validation`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub fleet: String,

@@ -40,8 +40,12 @@ impl Page<'_> {
         writeln!(f, "\nWhat changes")?;
         let mut groups: BTreeMap<Vec<String>, Vec<&str>> = BTreeMap::new();
         for agent in self.plan.agents() {
-            let (from, to) = (&self.plan.revisions[&agent.from], &self.plan.revisions[&agent.to]);
-            groups.entry(differences(from, to)).or_default().push(agent.agent.as_str());
+            let to = &self.plan.revisions[&agent.to];
+            let lines = match self.spec.agent(&agent.agent) {
+                Some(blue) => differences(&blue.revision, to),
+                None => vec![format!("revision → {}", to.name)],
+            };
+            groups.entry(lines).or_default().push(agent.agent.as_str());
         }
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_by_key(|(_, agents)| std::cmp::Reverse(agents.len()));
@@ -148,8 +152,9 @@ impl Page<'_> {
         let c = &self.plan.criteria;
         writeln!(
             f,
-            "  Limits against the baseline: tasks ≥ {}, p95 ≤ {}, median ≤ {}, errors at most {} points more, \
-             memory ≤ {}, CPU ≤ {},\n  model calls that succeed ≥ {}, availability ≥ {}, tasks that complete ≥ {}.",
+            "  Limits against the baseline: tasks ≥ {}, p95 ≤ {}, median ≤ {}, errors at most {} points more,\n  \
+             memory ≤ {}, CPU ≤ {}; in all: model calls that succeed ≥ {}, availability ≥ {},\n  tasks that \
+             complete ≥ {}.",
             percent(c.task_rate_min),
             percent(c.latency_p95_max),
             percent(c.latency_p50_max),
@@ -198,17 +203,17 @@ fn standby(phase: &PlannedPhase) -> String {
 fn in_words(gate: &GatePolicy) -> String {
     let passes = match gate.require {
         Require::Guard => format!(
-            "guard: no harm seen, where a rise of errors by {} points or latency × {} would have been",
+            "guard; a rise of errors by {} points or latency × {} must not go unseen",
             trimmed(gate.tolerated_error_rise * 100.0),
             trimmed(gate.tolerated_latency_ratio)
         ),
-        Require::Proof => "proof: harm beyond the margins is ruled out".to_owned(),
+        Require::Proof => "proof; harm beyond the margins must be ruled out".to_owned(),
     };
     let thin = match gate.thin_evidence {
-        ThinEvidence::Accept => "too little evidence is accepted here, as declared",
-        ThinEvidence::Ask => "with too little evidence a person is asked",
+        ThinEvidence::Accept => "too little evidence: accepted, as declared",
+        ThinEvidence::Ask => "too little evidence: a person is asked",
     };
-    format!("{passes};\n  {:<14} {thin}", "")
+    format!("{passes}\n  {:<14} {thin}", "")
 }
 
 fn rests_on(measured: usize, all: usize) -> String {
@@ -222,7 +227,12 @@ fn rests_on(measured: usize, all: usize) -> String {
 fn row(f: &mut fmt::Formatter<'_>, at: &mut Millis, what: &str, span: Millis, note: &str) -> fmt::Result {
     let (from, to) = (*at, *at + span);
     *at = to;
-    writeln!(f, "  {what:<14} {:<8} {:<15} {note}", span, format!("{from} – {to}"))
+    writeln!(
+        f,
+        "  {what:<14} {:<8} {:<15} {note}",
+        span,
+        format!("{} – {to}", if from == Millis::ZERO { "0".to_owned() } else { from.to_string() })
+    )
 }
 
 /// Names after a head, broken into lines that align below the first.

@@ -114,14 +114,14 @@ fn traits(r: &mut Reader<'_>, node: &Node, what: &str) -> Traits {
 fn traits_of(r: &mut Reader<'_>, f: &Fields<'_>) -> Traits {
     let command = r.words(f.get("command"));
     Traits {
-        agent_type: names::word(r, f.get("type")).map(|word| AgentType::new(word)),
+        agent_type: names::word(r, f.get("type")).map(AgentType::new),
         model: names::model(r, f.get("model")),
         phase: r.small(f.get("phase"), 0),
         critical: r.flag(f.get("critical")),
         // A command that was refused must not be reported as missing too.
-        command: command.or_else(|| f.has("command").then(Vec::new)),
+        command: command.or_else(|| f.has_or_meant("command").then(Vec::new)),
         env: names::env(r, f.get("env")),
-        revision: names::word(r, f.get("revision")).map(|word| RevisionName::new(word)),
+        revision: names::word(r, f.get("revision")).map(RevisionName::new),
         http: r.flag(f.get("http")),
         drain: r.millis(f.get("drain")),
         boot: r.some_millis(f.get("boot")),

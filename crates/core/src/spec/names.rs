@@ -41,12 +41,15 @@ pub(super) fn agent(r: &mut Reader<'_>, field: Option<Field<'_>>) -> Option<Agen
 
 /// An agent's name is a path segment of the gateway, so it holds nothing that a URL would have to escape.
 pub(super) fn agent_name(text: &str) -> Result<AgentName, Diagnostic> {
+    if text.is_empty() {
+        return Err(Diagnostic::new("BW0112", "an agent has no name").help("write a name such as \"log-reader\""));
+    }
     let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if fits(text, lower) {
         return Ok(AgentName::new(text));
     }
     let bad = Diagnostic::new("BW0112", format!("{text:?} cannot be the name of an agent")).because(format!(
-        "a name has a-z, 0-9, '.', '_' and '-', starts with a letter or digit, and has at most {LENGTH_MAX}"
+        "it is part of URLs: a-z, 0-9, '.', '_' and '-', a letter or digit first, {LENGTH_MAX} at most"
     ));
     let cleaned: String = text
         .to_ascii_lowercase()
@@ -68,7 +71,8 @@ pub(super) fn word(r: &mut Reader<'_>, field: Option<Field<'_>>) -> Option<Strin
     if fits(&text, |c| c.is_ascii_alphanumeric()) {
         return Some(text);
     }
-    r.report(field.node.at, bad_word(field.name, &text));
+    let what = if field.name == "name" { "phase" } else { field.name };
+    r.report(field.node.at, bad_word(what, &text));
     None
 }
 
@@ -77,8 +81,8 @@ pub(super) fn is_word(text: &str) -> bool {
 }
 
 pub(super) fn bad_word(what: &str, text: &str) -> Diagnostic {
-    Diagnostic::new("BW0132", format!("{text:?} cannot be used as {what:?}"))
-        .because("it has letters, digits, '.', '_' and '-', and starts with a letter or digit")
+    Diagnostic::new("BW0132", format!("{text:?} cannot be the name of a {what}"))
+        .because("it can have letters, digits, '.', '_' and '-', a letter or digit first")
         .help("write one word without spaces")
 }
 

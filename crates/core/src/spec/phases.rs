@@ -97,6 +97,7 @@ fn phase(r: &mut Reader<'_>, index: usize, node: &Node) -> Option<Phase> {
     let name = names::word(r, f.get("name")).unwrap_or_else(|| format!("phase-{}", index + 1));
     let (select, select_at) = match f.get("select") {
         Some(field) => (select(r, field), field.node.at),
+        None if f.has_or_meant("select") => (Select::Unknown, f.at),
         None => (Select::Rest, f.at),
     };
     let last = f.get("last").and_then(|field| r.fields(field.node, "\"last\"", &["critical"]));

@@ -21,6 +21,8 @@ pub(super) struct Reader<'f> {
 pub(super) struct Fields<'n> {
     pub(super) at: Mark,
     entries: &'n [(Key, Node)],
+    /// What the unknown keys were most likely meant to be.
+    meant: Vec<String>,
 }
 
 /// One key's value.
@@ -46,6 +48,11 @@ impl<'n> Fields<'n> {
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
+
+    /// Written, or written with a slip that is reported already: then its absence must not be reported too.
+    pub(super) fn has_or_meant(&self, name: &str) -> bool {
+        self.has(name) || self.meant.iter().any(|meant| meant == name)
+    }
 }
 
 impl<'f> Reader<'f> {
@@ -67,11 +74,15 @@ impl<'f> Reader<'f> {
     /// Opens a table. `what` completes "unknown key … in".
     pub(super) fn fields<'n>(&mut self, node: &'n Node, what: &str, known: &[&str]) -> Option<Fields<'n>> {
         let entries = self.entries(node, what, known)?;
+        let mut meant = Vec::new();
         for (key, _) in entries {
             // As in compose files: what starts with x- is the user's own, for anchors and notes.
             if !known.contains(&key.name.as_str()) && !key.name.starts_with("x-") {
                 let help = match nearest(&key.name, known.iter().copied()) {
-                    Some(word) => format!("did you mean {word:?}?"),
+                    Some(word) => {
+                        meant.push(word.to_owned());
+                        format!("did you mean {word:?}?")
+                    }
                     None => format!("known here: {}", known.join(", ")),
                 };
                 self.report(
@@ -80,7 +91,7 @@ impl<'f> Reader<'f> {
                 );
             }
         }
-        Some(Fields { at: node.at, entries })
+        Some(Fields { at: node.at, entries, meant })
     }
 
     /// A table whose keys are names of the user's choice.

@@ -9,6 +9,8 @@ use super::{
 };
 use crate::{diagnostic::Diagnostic, id::RevisionName};
 
+const SET: [&str; 5] = ["command", "env", "model", "http", "boot"];
+
 /// Reads and checks a release file. The error holds every finding, in the order of the file.
 pub fn parse_release(name: &str, text: &str) -> Result<Release, Vec<Diagnostic>> {
     let root = yaml::parse(name, text).map_err(|refused| vec![refused])?;
@@ -30,29 +32,28 @@ fn release(r: &mut Reader<'_>, root: &yaml::Node) -> Option<Release> {
     }
     let fields = r.fields(root, "the release file", &["version", "release", "set"])?;
     version(r, &fields);
-    if !fields.has("release") {
+    if !fields.has_or_meant("release") {
         let nameless = Diagnostic::new("BW0128", "the release has no name");
         r.report(fields.at, nameless.help("write release: and a name of its own, such as v2"));
     }
-    let revision = names::word(r, fields.get("release"));
-    let set = match fields.get("set") {
-        Some(field) => r.fields(field.node, "\"set\"", &["command", "env", "model", "http", "boot"])?,
-        None => {
+    // A name that was refused is stood in for, so that what is set is still read.
+    let revision = names::word(r, fields.get("release")).unwrap_or_default();
+    let Some(set) = fields.get("set") else {
+        if !fields.has_or_meant("set") {
             r.report(fields.at, changes_nothing());
-            return None;
         }
+        return None;
     };
-    let release = set_of(r, RevisionName::new(revision?), &set);
-    let changes = ["command", "env", "model", "http", "boot"].iter().any(|key| set.has(key));
-    if !changes && r.found.is_empty() {
+    let set = r.fields(set.node, "\"set\"", &SET)?;
+    if !SET.iter().any(|key| set.has_or_meant(key)) {
         r.report(set.at, changes_nothing());
     }
-    Some(release)
+    Some(set_of(r, &revision, &set))
 }
 
-fn set_of(r: &mut Reader<'_>, revision: RevisionName, set: &Fields<'_>) -> Release {
+fn set_of(r: &mut Reader<'_>, revision: &str, set: &Fields<'_>) -> Release {
     Release {
-        revision,
+        revision: RevisionName::new(revision),
         command: r.words(set.get("command")),
         env: names::env(r, set.get("env")),
         model: names::model(r, set.get("model")),

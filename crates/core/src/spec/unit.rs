@@ -80,12 +80,8 @@ impl fmt::Display for Size {
             1_048_576..1_073_741_824 => (bytes / 1_048_576.0, "MiB"),
             _ => (bytes / 1_073_741_824.0, "GiB"),
         };
-        let text = if value >= 100.0 || value.fract() < 0.05 {
-            format!("{value:.0} {unit}")
-        } else {
-            format!("{value:.1} {unit}")
-        };
-        f.pad(&text)
+        let figure = if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") };
+        f.pad(&format!("{} {unit}", figure.strip_suffix(".0").unwrap_or(&figure)))
     }
 }
 

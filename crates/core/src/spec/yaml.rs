@@ -53,6 +53,7 @@ impl Node {
         match &self.kind {
             _ if self.is_null() => "empty".to_owned(),
             Kind::Scalar { text, .. } => format!("{text:?}"),
+            Kind::List(items) if items.is_empty() => "an empty list".to_owned(),
             Kind::List(_) => "a list".to_owned(),
             Kind::Table(_) => "a table of keys".to_owned(),
         }
