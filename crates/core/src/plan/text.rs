@@ -139,7 +139,7 @@ impl Page<'_> {
             row(f, &mut at, phase.name.as_str(), phase.bake, &note)?;
         }
         row(f, &mut at, "validation", plan.validation, "all agents on green, judged once more")?;
-        writeln!(f, "  {:<14} {at}, at most {} with every bake extended", "sum", at + longest)?;
+        writeln!(f, "  {:<14} {}, at most {} with every bake extended", "sum", exact(at), exact(at + longest))?;
         writeln!(f, "  Blue is held for {} after that, and a rollback stays possible.", plan.rollback_window)
     }
 
@@ -227,12 +227,19 @@ fn rests_on(measured: usize, all: usize) -> String {
 fn row(f: &mut fmt::Formatter<'_>, at: &mut Millis, what: &str, span: Millis, note: &str) -> fmt::Result {
     let (from, to) = (*at, *at + span);
     *at = to;
-    writeln!(
-        f,
-        "  {what:<14} {:<8} {:<15} {note}",
-        span,
-        format!("{} – {to}", if from == Millis::ZERO { "0".to_owned() } else { from.to_string() })
-    )
+    let range = format!("{} – {}", exact(from), exact(to));
+    writeln!(f, "  {what:<14} {span:<8} {range:<19} {note}")
+}
+
+/// To the second even beyond an hour, where the usual form rounds to minutes: compressed bakes are that short.
+fn exact(at: Millis) -> String {
+    let secs = at.0.div_ceil(1000);
+    let (hours, minutes, seconds) = (secs / 3600, secs / 60 % 60, secs % 60);
+    match (hours, seconds) {
+        (0, _) if at == Millis::ZERO => "0".to_owned(),
+        (0, _) | (_, 0) => at.to_string(),
+        _ => format!("{hours}h{minutes:02}m{seconds:02}s"),
+    }
 }
 
 /// Names after a head, broken into lines that align below the first.

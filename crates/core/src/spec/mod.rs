@@ -20,3 +20,4 @@ mod yaml;
 pub use fleet::{Sources, parse_fleet};
 pub use model::*;
 pub use release::parse_release;
+pub use unit::millis;

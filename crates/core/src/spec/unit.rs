@@ -12,6 +12,14 @@ pub struct BadFigure {
     pub help: String,
 }
 
+impl fmt::Display for BadFigure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl std::error::Error for BadFigure {}
+
 /// A span such as `250ms`, `2s`, `1.5h` or `1h30m`; `0` needs no unit.
 pub fn millis(text: &str) -> Result<Millis, BadFigure> {
     const UNITS: [(&str, f64); 5] = [("ms", 1.0), ("s", 1e3), ("m", 60e3), ("h", 3600e3), ("d", 86_400e3)];
