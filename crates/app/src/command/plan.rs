@@ -43,7 +43,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     match plan(&args) {
         Ok((plan, _)) if args.output.is_json() => print_json(&plan)?,
         Ok((plan, spec)) => {
-            io::stdout().lock().write_all(text::render(&plan, &spec).as_bytes()).map_err(cannot_write)?
+            io::stdout().lock().write_all(text::render(&plan, &spec).as_bytes()).map_err(cannot_write)?;
         }
         Err(failure) if args.output.is_json() => {
             print_json(&Refused { errors: &failure.diagnostics })?;
