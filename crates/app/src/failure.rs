@@ -27,25 +27,32 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Diagnostics that another process worded.
+    pub(crate) told: Vec<String>,
 }
 
 impl Failure {
     pub(crate) fn error(diagnostic: Diagnostic) -> Self {
-        Self { exit: Exit::Error, diagnostics: vec![diagnostic] }
+        Self { exit: Exit::Error, diagnostics: vec![diagnostic], told: Vec::new() }
     }
 
     pub(crate) fn invalid(diagnostics: Vec<Diagnostic>) -> Self {
-        Self { exit: Exit::Invalid, diagnostics }
+        Self { exit: Exit::Invalid, diagnostics, told: Vec::new() }
+    }
+
+    pub(crate) fn told(exit: Exit, told: Vec<String>) -> Self {
+        Self { exit, diagnostics: Vec::new(), told }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, diagnostic) in self.diagnostics.iter().enumerate() {
+        let texts = self.diagnostics.iter().map(ToString::to_string).chain(self.told.iter().cloned());
+        for (i, text) in texts.enumerate() {
             if i > 0 {
                 writeln!(f)?;
             }
-            writeln!(f, "{diagnostic}")?;
+            writeln!(f, "{text}")?;
         }
         Ok(())
     }

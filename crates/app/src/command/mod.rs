@@ -1,8 +1,11 @@
 //! One file per command.
 
 pub(crate) mod agent;
+pub(crate) mod demo;
+pub(crate) mod internal;
 pub(crate) mod legacy_agent;
 pub(crate) mod load;
 pub(crate) mod plan;
+pub(crate) mod rollout;
 pub(crate) mod serve;
 pub(crate) mod sim_ollama;

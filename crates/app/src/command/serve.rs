@@ -1,10 +1,82 @@
 //! `bellwether serve`.
 
-use crate::failure::{Exit, Outcome};
+use std::{net::SocketAddr, path::PathBuf};
+
+use bellwether_core::diagnostic::Diagnostic;
+use bellwether_drivers::linux::{self, Signal};
+
+use crate::{
+    failure::{Failure, Outcome},
+    files, output, runtime,
+    supervisor::{self, Options},
+};
 
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Fleet file
+    #[arg(long, value_name = "FILE")]
+    fleet: PathBuf,
+    /// Directory for stores, logs and sockets
+    #[arg(long, value_name = "DIR", default_value = ".bellwether")]
+    state: PathBuf,
+    /// Address of the gateway: tasks, pushed requests and model calls
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
+    listen: SocketAddr,
+    /// Address of the control API
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7401")]
+    control: SocketAddr,
+    /// Model server, in place of the one in the fleet file
+    #[arg(long, value_name = "URL")]
+    ollama: Option<String>,
+    /// Stop the agents when this ends; otherwise they run on
+    #[arg(long)]
+    stop_agents: bool,
+    /// End the supervisor that uses this state directory, and adopt its agents
+    #[arg(long)]
+    take_over: bool,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
+    #[command(flatten)]
+    output: output::Output,
+}
 
-pub(crate) fn run(_args: Args) -> Outcome {
-    Ok(Exit::Done)
+pub(crate) fn run(args: Args) -> Outcome {
+    if args.end_with_parent {
+        let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs());
+        linux::end_with_parent(parent, Signal::TERM)
+            .map_err(|error| Failure::error(Diagnostic::new("BW0315", "the parent is gone").because(error)))?;
+    }
+    let mut spec = files::load_fleet(&args.fleet)?;
+    if let Some(url) = args.ollama {
+        spec.ollama.url = model_server(&url)?;
+    }
+    let options = Options {
+        spec,
+        state: args.state,
+        listen: args.listen,
+        control: args.control,
+        stop_agents: args.stop_agents,
+        take_over: args.take_over,
+        json: args.output.is_json(),
+    };
+    runtime::block_on(supervisor::serve(options))?
+}
+
+/// As the fleet file has it: `http://host:port`, nothing behind.
+fn model_server(url: &str) -> Result<String, Failure> {
+    let plain = url.trim_end_matches('/');
+    let uri = plain.parse::<hyper::Uri>().ok().filter(|uri| {
+        uri.scheme_str() == Some("http")
+            && uri.port().is_some()
+            && matches!(uri.path(), "" | "/")
+            && uri.query().is_none()
+    });
+    if uri.is_some() {
+        return Ok(plain.to_owned());
+    }
+    Err(Failure::invalid(vec![
+        Diagnostic::new("BW0316", format!("--ollama {url:?} is not the address of a model server"))
+            .help("write it as http://HOST:PORT, without a path"),
+    ]))
 }

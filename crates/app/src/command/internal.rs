@@ -1,0 +1,104 @@
+//! `bellwether internal`: the processes that `serve` starts. Not for people.
+
+use std::{fs, path::PathBuf};
+
+use bellwether_core::{diagnostic::Diagnostic, spec::Spec};
+use clap::{Parser, Subcommand};
+
+use crate::{
+    client::chain,
+    failure::{Exit, Failure, Outcome},
+    supervisor::child::Inherited,
+};
+
+#[derive(Parser)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// The data plane, on the listener that is its standard input
+    Gateway {
+        #[command(flatten)]
+        common: Common,
+        /// The port of the listener
+        #[arg(long)]
+        port: u16,
+    },
+    /// The controller, with the API's listener as its standard input
+    Controller {
+        #[command(flatten)]
+        common: Common,
+        /// Where instances find the gateway
+        #[arg(long)]
+        gateway_port: u16,
+        /// The addresses of instances lead to the gateway
+        #[arg(long)]
+        by_address: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// State directory
+    #[arg(long)]
+    state: PathBuf,
+    /// The supervisor
+    #[arg(long)]
+    parent: u32,
+}
+
+/// The gateway's threads: beyond this the model server and not the gateway is the limit.
+const THREADS_MAX: usize = 4;
+
+pub(crate) fn run(args: Args) -> Outcome {
+    match args.role {
+        Role::Gateway { common, port } => gateway(common, port),
+        Role::Controller { common, gateway_port, by_address } => controller(common, gateway_port, by_address),
+    }
+}
+
+fn gateway(common: Common, port: u16) -> Outcome {
+    let Inherited { listener, shutdown, lock: _held } = inherit(common.parent)?;
+    let config = bellwether_gateway::Config {
+        listener,
+        store: common.state.join("gateway.sqlite"),
+        link: common.state.join("gateway.sock"),
+        port,
+        spec: spec(&common)?,
+        threads: std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(THREADS_MAX)),
+    };
+    bellwether_gateway::run(config, shutdown).map_err(|error| stopped("gateway", &error))?;
+    Ok(Exit::Done)
+}
+
+fn controller(common: Common, gateway_port: u16, by_address: bool) -> Outcome {
+    let Inherited { listener: api, shutdown, lock: _held } = inherit(common.parent)?;
+    let spec = spec(&common)?;
+    let config = bellwether_control::Config { spec, state: common.state, api, gateway_port, by_address };
+    bellwether_control::run(config, shutdown).map_err(|error| stopped("controller", &error))?;
+    Ok(Exit::Done)
+}
+
+fn inherit(parent: u32) -> Result<Inherited, Failure> {
+    Inherited::take(parent).map_err(|error| {
+        Failure::error(
+            Diagnostic::new("BW0317", "this process was not started by a supervisor")
+                .because(error)
+                .help("use `bellwether serve`, which starts it as it should be"),
+        )
+    })
+}
+
+/// As the supervisor resolved it.
+fn spec(common: &Common) -> Result<Spec, Failure> {
+    let path = common.state.join("spec.json");
+    let read = fs::read(&path).and_then(|text| serde_json::from_slice(&text).map_err(std::io::Error::from));
+    read.map_err(|error| stopped("spec", &error))
+}
+
+fn stopped(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::error(Diagnostic::new("BW0318", format!("the {what} stops")).because(chain(error)))
+}

@@ -1,0 +1,154 @@
+//! Holds the frozen parameters to what was measured on a real server (see [`super::params`]): clients in a
+//! closed loop, in virtual time.
+
+use std::{cmp::Reverse, collections::BinaryHeap, collections::HashMap};
+
+use bellwether_core::time::{Millis, Nanos};
+
+use super::{
+    machine::{Machine, Notice, Runs, Shape, Work},
+    params::FROZEN,
+};
+
+const SHAPE: Shape = Shape { slots: 2, resident: 1, queue_max: 512 };
+const DURATION: Millis = Millis::from_secs(60);
+const PATIENCE: Millis = Millis::from_secs(10);
+/// Clients do not all start in the same instant.
+const START_OVER: Millis = Millis::from_secs(1);
+const MODELS: [&str; 3] = ["a:latest", "b:latest", "c:latest"];
+const SEEDS: u64 = 8;
+
+#[derive(Default)]
+struct Row {
+    answered: Vec<u64>,
+    given_up: usize,
+    by_client: HashMap<usize, u64>,
+}
+
+impl Row {
+    fn success(&self) -> f64 {
+        self.answered.len() as f64 / (self.answered.len() + self.given_up) as f64
+    }
+
+    fn per_second(&self) -> f64 {
+        self.answered.len() as f64 / DURATION.as_secs_f64()
+    }
+
+    /// Of those that were answered, in seconds.
+    fn p95(&self) -> f64 {
+        let mut answered = self.answered.clone();
+        answered.sort_unstable();
+        answered[answered.len() * 95 / 100] as f64 / 1e9
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Act {
+    Start { client: usize },
+    GiveUp { call: u64 },
+}
+
+/// `connections[client]` requests at once per client; each asks again when it is answered or gives up.
+fn closed_loop(connections: &[usize], models: usize, seed: u64) -> Row {
+    let mut machine = Machine::new(SHAPE, super::Params { seed, ..FROZEN });
+    let mut chance = fastrand::Rng::with_seed(seed + 1000);
+    let mut acts = BinaryHeap::new();
+    let total: usize = connections.iter().sum();
+    let clients = connections.iter().enumerate().flat_map(|(client, &n)| std::iter::repeat_n(client, n));
+    for (i, client) in clients.enumerate() {
+        let at = Nanos(START_OVER.0 * 1_000_000 * i as u64 / total as u64);
+        acts.push(Reverse((at, Act::Start { client })));
+    }
+    let mut open: HashMap<u64, (usize, Nanos)> = HashMap::new();
+    let mut next = 0;
+    let mut row = Row::default();
+    loop {
+        let act = acts.peek().map(|Reverse((at, _))| *at);
+        let now = [machine.timeout(), act].into_iter().flatten().min().unwrap();
+        if now > Nanos(0) + DURATION {
+            return row;
+        }
+        machine.advance(now);
+        let mut starting = Vec::new();
+        while let Some((call, notice)) = machine.poll() {
+            match notice {
+                Notice::Token => {}
+                Notice::Refused => panic!("the queue holds {} requests", SHAPE.queue_max),
+                Notice::Finished(_) => {
+                    let (client, since) = open.remove(&call).unwrap();
+                    row.answered.push(now.0 - since.0);
+                    *row.by_client.entry(client).or_default() += 1;
+                    starting.push(client);
+                }
+            }
+        }
+        while let Some(&Reverse((at, act))) = acts.peek()
+            && at <= now
+        {
+            acts.pop();
+            match act {
+                Act::Start { client } => starting.push(client),
+                Act::GiveUp { call } => {
+                    if let Some((client, _)) = open.remove(&call) {
+                        machine.leave(now, call);
+                        row.given_up += 1;
+                        starting.push(client);
+                    }
+                }
+            }
+        }
+        for client in starting {
+            let runs = Runs { model: MODELS[chance.usize(..models)].into(), context: None };
+            machine.arrive(now, next, Work { runs, prompt_tokens: 20, output_tokens: 8, release: false });
+            open.insert(next, (client, now));
+            acts.push(Reverse((now + PATIENCE, Act::GiveUp { call: next })));
+            next += 1;
+        }
+    }
+}
+
+/// The mean over some seeds: one minute of one row scatters, as it does in reality.
+fn mean(connections: &[usize], models: usize, figure: impl Fn(&Row) -> f64) -> f64 {
+    (0..SEEDS).map(|seed| figure(&closed_loop(connections, models, seed))).sum::<f64>() / SEEDS as f64
+}
+
+fn assert_near(what: &str, simulated: f64, measured: f64) {
+    let off = simulated / measured - 1.0;
+    println!("{what}: {simulated:.3}, measured {measured}, {:+.1} %", off * 100.0);
+    assert!(off.abs() <= 0.15, "{what}: {simulated:.3} is not within 15 % of {measured}");
+}
+
+#[test]
+fn many_clients_of_three_models_give_up_half_the_time() {
+    let clients = [1; 131];
+    assert_near("success", mean(&clients, 3, Row::success), 0.48);
+    assert_near("answers per second", mean(&clients, 3, Row::per_second), 6.3);
+    assert_near("p95", mean(&clients, 3, Row::p95), 9.7);
+}
+
+#[test]
+fn some_clients_of_three_models_wait_for_loads() {
+    let clients = [1; 20];
+    assert_eq!(mean(&clients, 3, Row::success), 1.0);
+    assert_near("answers per second", mean(&clients, 3, Row::per_second), 7.4);
+    assert_near("p95", mean(&clients, 3, Row::p95), 4.5);
+}
+
+#[test]
+fn many_clients_of_one_model_share_its_slots() {
+    let clients = [1; 131];
+    assert_eq!(mean(&clients, 1, Row::success), 1.0);
+    assert_near("answers per second", mean(&clients, 1, Row::per_second), 207.0);
+    assert_near("p95", mean(&clients, 1, Row::p95), 0.7);
+}
+
+#[test]
+fn a_greedy_client_takes_nearly_all() {
+    let mut clients = [1; 11];
+    clients[0] = 60;
+    let greedy = |row: &Row| row.by_client[&0] as f64;
+    let share = |row: &Row| greedy(row) / row.answered.len() as f64;
+    let times = |row: &Row| greedy(row) * 10.0 / (row.answered.len() as f64 - greedy(row));
+    assert_near("share", mean(&clients, 1, share), 0.85);
+    assert_near("times each other's", mean(&clients, 1, times), 59.0);
+}

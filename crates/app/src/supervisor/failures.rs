@@ -1,0 +1,73 @@
+//! What a person reads when the supervisor cannot do its work.
+
+use std::{error::Error, io, net::SocketAddr, path::Path};
+
+use bellwether_core::diagnostic::Diagnostic;
+
+use crate::{client::chain, failure::Failure};
+
+pub(super) fn port_in_use(address: SocketAddr, what: &str, flag: &str, error: &io::Error) -> Failure {
+    Failure::error(Diagnostic::new("BW0301", format!("the {what} cannot listen on {address}")).because(error).help(
+        format!(
+            "end what uses that port (`ss -ltnp 'sport = :{}'` names it), or choose another one with {flag}",
+            address.port()
+        ),
+    ))
+}
+
+pub(super) fn not_loopback(address: SocketAddr, flag: &str) -> Failure {
+    Failure::invalid(vec![
+        Diagnostic::new("BW0312", format!("{flag} {address} is not an address of this machine alone"))
+            .help("use an address in 127.0.0.0/8 or [::1]; to be reached from elsewhere, put a TLS proxy in front"),
+    ])
+}
+
+pub(super) fn held(state: &Path, pid: Option<u32>, why: &str) -> Failure {
+    let holder = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+    Failure::error(
+        Diagnostic::new("BW0302", format!("{holder} already serves from the state directory {}", state.display()))
+            .because(why)
+            .help("use that one, stop it, or start this one with --take-over, which ends it and adopts its agents"),
+    )
+}
+
+pub(super) fn state(path: &Path, why: impl std::fmt::Display, help: &str) -> Failure {
+    Failure::error(
+        Diagnostic::new("BW0303", format!("{} cannot be used as state directory", path.display()))
+            .because(why)
+            .help(help),
+    )
+}
+
+pub(super) fn socket(path: &Path, error: &io::Error) -> Failure {
+    let help = "choose a state directory with a shorter path, on a local file system";
+    self::state(path.parent().unwrap_or(path), format!("no socket {}: {error}", path.display()), help)
+}
+
+pub(super) fn driver(path: &Path, error: &dyn Error) -> Failure {
+    let help = "nothing was changed; restore the file, or remove it after ending the process that it names";
+    self::state(path, chain(error), help)
+}
+
+pub(super) fn not_ready(name: &str, why: &str, log: &Path) -> Failure {
+    Failure::error(
+        Diagnostic::new("BW0313", format!("the {name} does not become ready"))
+            .because(why)
+            .help(format!("read {}; agents that run already are left as they are", log.display())),
+    )
+}
+
+pub(super) fn left(instances: &[String]) -> Failure {
+    Failure::error(
+        Diagnostic::new("BW0314", format!("{} instances did not end: {}", instances.len(), instances.join(", ")))
+            .help("the operating system cannot end them at the moment; look for processes in state D with `ps`"),
+    )
+}
+
+pub(super) fn system(what: &str, error: &io::Error) -> Failure {
+    Failure::error(
+        Diagnostic::new("BW0315", what)
+            .because(error)
+            .help("this is a limit or a restriction of the operating system; `ulimit -a` shows the limits"),
+    )
+}

@@ -1,0 +1,54 @@
+//! States in words.
+
+use bellwether_core::rollout::{PauseReason, RollbackStep, RolloutView, State, Step, Trigger};
+
+/// `phase 2 of 4, limited: baking`.
+pub(crate) fn stage(rollout: &RolloutView) -> String {
+    let step = match rollout.state {
+        State::Preflight => "measuring the baseline".into(),
+        State::Progressing { phase, step } => {
+            let name = rollout.phases.get(phase).map_or("?", |p| p.name.as_str());
+            let batches = rollout.phases.get(phase).map_or(0, |p| p.batches);
+            let what = match step {
+                Step::Warming { batch } => format!("starting green, batch {} of {batches}", batch + 1),
+                Step::CuttingOver { batch } => format!("cutting over, batch {} of {batches}", batch + 1),
+                Step::Baking { look: 1 } => "baking".into(),
+                Step::Baking { .. } => "baking, extended".into(),
+                Step::Gate { .. } => "judging".into(),
+                Step::Held => "held".into(),
+            };
+            format!("phase {} of {}, {name}: {what}", phase + 1, rollout.phases.len())
+        }
+        State::Validating { judging: false } => "validating".into(),
+        State::Validating { judging: true } => "validating: judging".into(),
+        State::Completed => "completed; blue is held for a rollback".into(),
+        State::Committed => "committed".into(),
+        State::RollingBack { step: RollbackStep::Shift } => "rolling back: traffic to blue".into(),
+        State::RollingBack { step: RollbackStep::Swap } => "rolling back: ending green".into(),
+        State::RollingBack { step: RollbackStep::Validate } => "rolling back: validating blue".into(),
+        State::RolledBack => "rolled back".into(),
+        State::NeedsAttention => "needs attention: the rollback did not come to its end".into(),
+        State::PreflightFailed => "preflight failed".into(),
+    };
+    match &rollout.paused {
+        None => step,
+        Some(PauseReason::ThinEvidence) => format!("{step} · paused: the evidence is thin, promote or roll back"),
+        Some(PauseReason::Asked { by, why }) if why.is_empty() => format!("{step} · paused by {by}"),
+        Some(PauseReason::Asked { by, why }) => format!("{step} · paused by {by}: {why}"),
+    }
+}
+
+pub(crate) fn trigger(trigger: &Trigger) -> String {
+    match trigger {
+        Trigger::Operator { by, why } if why.is_empty() => format!("asked by {by}"),
+        Trigger::Operator { by, why } => format!("asked by {by}: {why}"),
+        Trigger::Gate { criteria, why } => format!("{} failed: {why}", criteria.join(", ")),
+        Trigger::CrashLoop { agent, exits } => format!("green of {agent} ended {exits} times by itself"),
+    }
+}
+
+pub(crate) fn mib(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "for display")]
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.0} MiB") }
+}

@@ -1,0 +1,5 @@
+//! The binary as a user has it: real processes, real sockets.
+
+mod demo;
+mod rollout;
+mod world;
