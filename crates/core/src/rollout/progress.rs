@@ -65,7 +65,7 @@ impl Rollout {
     fn advance_once(&mut self, world: &mut World<'_>) -> bool {
         match self.state {
             State::Progressing { phase, step: Step::Warming { batch } } => {
-                if self.paused.is_some() {
+                if self.paused.is_some() || !self.made_room(phase, batch, world.fleet) {
                     return false;
                 }
                 self.seat_greens(phase, batch, world);
@@ -372,6 +372,18 @@ impl Rollout {
             }
         }
         self.state = State::Progressing { phase, step: Step::Warming { batch: 0 } };
+    }
+
+    /// The plan's peaks count on it that blues which are to be stopped have ended before the next batch starts.
+    fn made_room(&self, phase: usize, batch: usize, fleet: &Fleet) -> bool {
+        let before = match (phase, batch) {
+            (0, 0) => None,
+            (phase, 0) => self.plan.phases[phase - 1].batches.last(),
+            (phase, batch) => self.plan.phases[phase].batches.get(batch - 1),
+        };
+        let stopped = before.iter().flat_map(|b| &b.agents).filter(|planned| planned.standby == Standby::Stopped);
+        let mut blues = stopped.filter_map(|planned| fleet.agents.get(&planned.agent));
+        blues.all(|agent| agent.blue.is == Is::Empty)
     }
 
     /// Seats that are there already are left as they are.
