@@ -207,6 +207,22 @@ const CODES: &[(&str, &str)] = &[
          plan can promise to stay within it.",
     ),
     (
+        "BW0301",
+        "The gateway or the control API cannot listen on its address, most often because another process does. \
+         `ss -ltnp` names that process; --listen and --control choose other addresses. Nothing was started.",
+    ),
+    (
+        "BW0302",
+        "Two supervisors on one state directory would each undo what the other does, so the second one is refused. \
+         The message names the process that holds the lock. `serve --take-over` kills it, waits until it and its \
+         children are gone, and adopts the agents, which run on meanwhile.",
+    ),
+    (
+        "BW0303",
+        "The state directory is not usable: it cannot be written, it holds files of something else, it belongs to \
+         another fleet, or a file in it cannot be read. Nothing in it was changed.",
+    ),
+    (
         "BW0304",
         "No controller answers at the address. Either none runs (`bellwether serve --fleet FILE` starts one) or it \
          runs at another address: name it with --control or in BELLWETHER_CONTROL.",
@@ -233,6 +249,33 @@ const CODES: &[(&str, &str)] = &[
     ),
     ("BW0310", "The demo was interrupted. Every process that it had started was ended."),
     ("BW0311", "The demo could not write its files. It works in the temporary directory, TMPDIR where that is set."),
+    (
+        "BW0312",
+        "Only this machine may reach the gateway and the control API, which trust whoever reaches them. Addresses in \
+         127.0.0.0/8 and [::1] are accepted.",
+    ),
+    (
+        "BW0313",
+        "The gateway or the controller did not answer in time, or died again and again before it did. Its log in the \
+         state directory says why. Agents that run already were left as they are.",
+    ),
+    (
+        "BW0314",
+        "Instances were told to end, then killed, and are still there. The operating system cannot end a process that \
+         waits for a device or a network file system; it goes as soon as that answers.",
+    ),
+    ("BW0315", "The operating system refused something that the supervisor needs; the cause names it."),
+    ("BW0316", "The address given with --ollama is not of the form `http://HOST:PORT`."),
+    (
+        "BW0317",
+        "The commands under `bellwether internal` are what `bellwether serve` starts: they inherit their listener and \
+         the lock of the state directory from it, and end with it.",
+    ),
+    (
+        "BW0318",
+        "The gateway or the controller met an error that it cannot work with, and stopped; the cause names it. The \
+         supervisor starts it again, with growing pauses. Traffic needs only the gateway.",
+    ),
     (
         "BW0360",
         "A variable from which an agent reads its configuration has a value that it cannot use. Correct it, or \

@@ -7,6 +7,7 @@
 mod driver;
 pub mod host;
 pub mod linux;
+pub mod logs;
 pub mod process;
 #[cfg(feature = "testing")]
 pub mod testing;

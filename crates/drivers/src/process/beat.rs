@@ -21,12 +21,14 @@ use tokio::{
 use super::{
     Shared, family,
     instance::{Ask, Order},
-    log,
     registry::Seen,
 };
-use crate::linux::{
-    self,
-    proc::{self, Machine, Stat},
+use crate::{
+    linux::{
+        self,
+        proc::{self, Machine, Stat},
+    },
+    logs,
 };
 
 /// Remembers from beat to beat what differences need.
@@ -113,7 +115,7 @@ impl Measurer {
                 over_limit.push(instance);
             }
             let path = shared.launcher.log(instance, observed.agent.as_str());
-            if let Err(error) = log::bound(&path, shared.log_max_bytes) {
+            if let Err(error) = logs::bound(&path, shared.log_max_bytes) {
                 tracing::warn!(%instance, %error, "cannot cut its log");
             }
         }

@@ -9,7 +9,6 @@ mod beat;
 mod family;
 mod instance;
 mod launch;
-mod log;
 mod record;
 mod registry;
 mod sweep;
@@ -145,16 +144,20 @@ impl ProcessDriver {
         Ok(driver)
     }
 
+    /// All that have not ended, those being started too.
+    pub fn instances(&self) -> Vec<InstanceId> {
+        self.shared.registry().instances().collect()
+    }
+
     /// Stops every instance, and returns the numbers of those that still run when twice the grace has passed.
     pub async fn stop_all(&self, grace: Millis) -> Vec<InstanceId> {
-        let all: Vec<InstanceId> = self.shared.registry().instances().collect();
-        for instance in all {
+        for instance in self.instances() {
             let (tell, _told) = oneshot::channel();
             self.shared.registry().urge(instance, Order { generation: None, ask: Ask::Stop { grace }, tell });
         }
         let deadline = Instant::now() + 2 * grace.to_std() + Duration::from_secs(2);
         loop {
-            let left: Vec<InstanceId> = self.shared.registry().instances().collect();
+            let left = self.instances();
             if left.is_empty() || Instant::now() >= deadline {
                 self.shared.sweeper.finish(&self.shared).await;
                 return left;

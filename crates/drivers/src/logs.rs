@@ -1,5 +1,5 @@
-//! Bounds the logs that instances write themselves. They write to files and not through the driver, so that
-//! they live on without it; therefore a log is cut from outside: its newer part is copied to `….log.1`, and
+//! Bounds the logs that child processes write themselves. They write to files and not through their parent, so
+//! that they live on without it; therefore a log is cut from outside: its newer part is copied to `….log.1`, and
 //! the file, which all writers append to, starts again from nothing.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 
 /// Cuts the log if it is longer than `max_bytes`; half as much is kept. What is written between copy and cut
 /// is lost: an agent that logs that much in one beat has more to say than anyone reads.
-pub(super) fn bound(path: &Path, max_bytes: u64) -> io::Result<()> {
+pub fn bound(path: &Path, max_bytes: u64) -> io::Result<()> {
     let length = match fs::metadata(path) {
         Ok(meta) => meta.len(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
