@@ -1,18 +1,20 @@
 //! R32: green's error rate against blue's, and the smallest rise that so many tasks can show.
 //!
-//! Harm: green's count of errors, were its rate at most blue's upper limit plus the margin, would have a chance of
-//! at most the level. The level is split between the two, which is sound whatever blue's true rate is (Berger and
-//! Boos 1994). Valid for one look; the caller divides the level over looks.
+//! Harm is an excess of green's errors in its own types beyond the margin ([`excess`]). Its absence is proved where
+//! the upper limit of green's rate is within the margin of the lower limit of blue's, weighed as green works. Valid
+//! for one look; the caller divides the level over looks.
 
 use super::{
     Finding, Judgement,
-    exact::{at_least, critical_count, lower_limit, upper_limit},
+    exact::{lower_limit, real, upper_limit},
+    excess::{self, Arms},
     judge::{Draft, Terms},
-    matched::Matched,
+    mass::whole,
+    matched::{Matched, Pair},
     words::{count, percent, points},
 };
 
-/// The part of the level that pays for not knowing blue's rate. Small, because blue mostly is many.
+/// The part of the level of a proof that pays for not knowing blue's rate. Small, because blue mostly is many.
 const FOR_BLUE: f64 = 0.25;
 const SURE: f64 = 0.95;
 
@@ -30,17 +32,15 @@ pub fn smallest_error_rise(
     if !(0.0..=1.0).contains(&base_rate) || !(0.0..=1.0).contains(&delta) || !(0.0..1.0).contains(&power) {
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of n_blue")]
-    let errors = (base_rate * super::exact::real(n_blue)).ceil() as u64;
-    let edge = upper_limit(errors.min(n_blue), n_blue, alpha * FOR_BLUE) + delta;
-    caught(n_green, edge, alpha, power).map(|rate| (rate - base_rate).max(0.0))
+    let control_errors = whole((base_rate * real(n_blue)).ceil()).min(n_blue);
+    let arms = [Arms { green: n_green, green_errors: 0, control: n_blue, control_errors }];
+    caught(&arms, n_green, delta, alpha, power).map(|rate| (rate - base_rate).max(0.0))
 }
 
-/// The smallest rate of green that is seen to be above `edge` with probability `power`.
-fn caught(n_green: u64, edge: f64, alpha: f64, power: f64) -> Option<f64> {
-    let errors = critical_count(n_green, edge, alpha * (1.0 - FOR_BLUE))?;
+/// The smallest rate of green at which, with probability `power`, there are errors enough to be seen.
+fn caught(arms: &[Arms], tasks: u64, margin: f64, alpha: f64, power: f64) -> Option<f64> {
     // The rate at which so many errors come with this probability is the lower limit at it.
-    Some(lower_limit(errors, n_green, power))
+    excess::critical(arms, margin, alpha).map(|errors| lower_limit(errors, tasks, power))
 }
 
 pub(super) fn judge(terms: &Terms<'_>, matched: &Matched) -> Judgement {
@@ -48,7 +48,7 @@ pub(super) fn judge(terms: &Terms<'_>, matched: &Matched) -> Judgement {
     let margin = terms.criteria.error_rise_max;
     let green = matched.green();
     let (errors, tasks) = (green.errors(), green.outcomes());
-    let rate = super::exact::real(errors) / super::exact::real(tasks.max(1));
+    let rate = real(errors) / real(tasks.max(1));
     let draft = Draft::new("R32", "error rate").samples(tasks);
     if tasks == 0 {
         return draft.limit(margin * 100.0, "percentage points").open("no task of green has ended");
@@ -57,10 +57,10 @@ pub(super) fn judge(terms: &Terms<'_>, matched: &Matched) -> Judgement {
         let why = format!("green's errors: {} of {} tasks; blue has none to compare with", percent(rate), count(tasks));
         return draft.limit(margin * 100.0, "percentage points").open(why);
     };
-    let edge = control.upper(alpha * FOR_BLUE) + margin;
-    let smallest = caught(tasks, edge, alpha, SURE).map(|rate| (rate - control.estimate()).max(0.0));
+    let arms: Vec<Arms> = matched.pairs().iter().map(arms).collect();
+    let smallest = caught(&arms, tasks, margin, alpha, SURE).map(|rate| (rate - control.estimate()).max(0.0));
     let highest = upper_limit(errors, tasks, alpha * (1.0 - FOR_BLUE));
-    let finding = if alpha > 0.0 && edge < 1.0 && at_least(errors, tasks, edge) <= alpha * (1.0 - FOR_BLUE) {
+    let finding = if excess::rejected(&arms, margin, alpha) {
         Finding::Harm
     } else if highest - control.lower(alpha * FOR_BLUE) <= margin {
         Finding::Proved
@@ -70,7 +70,7 @@ pub(super) fn judge(terms: &Terms<'_>, matched: &Matched) -> Judgement {
         Finding::CannotTellYet
     };
     let sees = match (finding, smallest) {
-        (Finding::Harm, _) => format!("more than {} above at any likely rate of blue", points(margin)),
+        (Finding::Harm, _) => format!("more than {} above is beyond chance", points(margin)),
         (Finding::Proved, _) => format!("a rise of more than {} is ruled out", points(margin)),
         (_, Some(rise)) => format!("a rise of {} would have been seen", points(rise)),
         (_, None) => "too few to see any rise".to_owned(),
@@ -88,6 +88,15 @@ pub(super) fn judge(terms: &Terms<'_>, matched: &Matched) -> Judgement {
         .limit((control.estimate() + margin) * 100.0, "%")
         .smallest(smallest.map(|rise| rise * 100.0))
         .find(terms.gate.require, finding, why)
+}
+
+fn arms(pair: &Pair) -> Arms {
+    Arms {
+        green: pair.green.outcomes(),
+        green_errors: pair.green.errors(),
+        control: pair.control.outcomes(),
+        control_errors: pair.control.errors(),
+    }
 }
 
 #[cfg(test)]

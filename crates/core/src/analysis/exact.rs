@@ -106,55 +106,22 @@ impl Standardised {
         self.strata.iter().map(|s| s.weight * real(s.hits) / real(s.size.max(1))).sum::<f64>().min(1.0)
     }
 
-    /// Not exceeded by the true share with confidence 1 − `alpha`.
-    pub(super) fn upper(&self, alpha: f64) -> f64 {
-        if let [only] = self.strata.as_slice() {
-            return upper_limit(only.hits, only.size, alpha);
-        }
-        let (mean, variance, largest) = self.moments();
-        let (mean, variance) = (mean + largest, variance + largest * largest);
-        if alpha <= 0.0 || mean <= 0.0 {
-            return 1.0;
-        }
-        increasing_root(1.0 - alpha, |x| gamma_cdf(mean, variance, x)).1
-    }
-
     /// Exceeded by the true share with confidence 1 − `alpha`.
     pub(super) fn lower(&self, alpha: f64) -> f64 {
         if let [only] = self.strata.as_slice() {
             return lower_limit(only.hits, only.size, alpha);
         }
-        let (mean, variance, _) = self.moments();
+        let (mean, variance) = self.moments();
         if alpha <= 0.0 || mean <= 0.0 {
             return 0.0;
         }
         increasing_root(alpha, |x| gamma_cdf(mean, variance, x)).0
     }
 
-    /// Whether [`Self::upper`] is at most `limit`, without searching for it.
-    pub(super) fn upper_is_at_most(&self, limit: f64, alpha: f64) -> bool {
-        if let [only] = self.strata.as_slice() {
-            return alpha > 0.0 && at_most(only.hits, only.size, limit) <= alpha;
-        }
-        let (mean, variance, largest) = self.moments();
-        let (mean, variance) = (mean + largest, variance + largest * largest);
-        alpha > 0.0 && mean > 0.0 && gamma_cdf(mean, variance, limit) >= 1.0 - alpha
-    }
-
-    /// Whether [`Self::lower`] is above `limit`, without searching for it.
-    pub(super) fn lower_is_above(&self, limit: f64, alpha: f64) -> bool {
-        if let [only] = self.strata.as_slice() {
-            return alpha > 0.0 && at_least(only.hits, only.size, limit) < alpha;
-        }
-        let (mean, variance, _) = self.moments();
-        alpha > 0.0 && mean > 0.0 && gamma_cdf(mean, variance, limit) < alpha
-    }
-
-    /// Mean, variance and the weight of one more hit where it weighs most.
-    fn moments(&self) -> (f64, f64, f64) {
-        self.strata.iter().fold((0.0, 0.0, 0.0_f64), |(mean, variance, largest), s| {
+    fn moments(&self) -> (f64, f64) {
+        self.strata.iter().fold((0.0, 0.0), |(mean, variance), s| {
             let each = s.weight / real(s.size.max(1));
-            (mean + each * real(s.hits), variance + each * each * real(s.hits), largest.max(each))
+            (mean + each * real(s.hits), variance + each * each * real(s.hits))
         })
     }
 }
@@ -195,8 +162,8 @@ fn increasing_root(target: f64, f: impl Fn(f64) -> f64) -> (f64, f64) {
 
 /// The regularised incomplete beta function, by its continued fraction (Lentz's method; DLMF 8.17.22).
 ///
-/// `statrs::function::beta::beta_reg` stops after 140 terms. The fraction needs about √max(a, b) of them, so from
-/// some ten thousand tasks on it would be silently wrong.
+/// Ours, because `statrs::function::beta::beta_reg` (0.19.1) stops after 140 terms and does not say so, where about
+/// √max(a, b) are needed: at a = b = 10⁶ it is off by 3·10⁻⁴, more than the levels that are asked for here.
 fn beta_reg(a: f64, b: f64, x: f64) -> f64 {
     if x <= 0.0 {
         return 0.0;
@@ -272,6 +239,8 @@ mod tests {
         for (hits, of, p) in [(50_300, 100_000, 0.5), (260, 100_000, 0.002), (5, 40, 0.05), (39, 40, 0.95)] {
             close(at_least(hits, of, p), summed(hits, of, p));
         }
+        // Φ(0.141421): so symmetric a binomial of two million is normal to more digits than are compared.
+        close(1.0 - beta_reg(1e6, 1e6, 0.499_95), 0.556_231_5);
     }
 
     #[test]
@@ -288,35 +257,21 @@ mod tests {
             || vec![Stratum { weight: 0.5, hits: 5, size: 1000 }, Stratum { weight: 0.5, hits: 5, size: 1000 }];
         let split = Standardised::new(halves());
         close(split.estimate(), 0.005);
-        assert!(split.upper(0.05) >= upper_limit(10, 2000, 0.05));
-        assert!(split.upper(0.05) < 1.1 * upper_limit(10, 2000, 0.05));
-        assert!(split.lower(0.05) <= 1.02 * lower_limit(10, 2000, 0.05));
+        let (low, pooled) = (split.lower(0.05), lower_limit(10, 2000, 0.05));
+        assert!(low <= 1.02 * pooled && low >= 0.9 * pooled, "{low} against {pooled}");
     }
 
     #[test]
-    fn a_thin_stratum_widens_the_limit_of_all() {
-        let with = |size| {
-            let strata = vec![Stratum { weight: 0.5, hits: 0, size }, Stratum { weight: 0.5, hits: 20, size: 10_000 }];
-            Standardised::new(strata).upper(0.05)
+    fn what_a_thin_stratum_says_counts_for_little() {
+        let with = |hits, size| {
+            let thin = Stratum { weight: 0.5, hits, size };
+            Standardised::new(vec![thin, Stratum { weight: 0.5, hits: 20, size: 10_000 }]).lower(0.05)
         };
-        assert!(with(10) > 0.1, "10 clean tasks say little: {}", with(10));
-        assert!(with(10_000) < 0.003);
+        assert!(with(1, 10) < 0.01, "one of ten may be chance: {}", with(1, 10));
+        assert!(with(1000, 10_000) > 0.045);
     }
 
     proptest! {
-        #[test]
-        fn asking_for_a_limit_is_finding_it(
-            strata in prop::collection::vec((1u64..2000, 0u64..2000), 1..4), limit in 0.001f64..0.999, alpha in 0.001f64..0.2,
-        ) {
-            let weight = 1.0 / real(strata.len() as u64);
-            let strata = strata.into_iter().map(|(size, hits)| Stratum { weight, hits: hits.min(size), size });
-            let share = Standardised::new(strata.collect());
-            let (low, high) = (share.lower(alpha), share.upper(alpha));
-            prop_assume!((low - limit).abs() > 1e-9 && (high - limit).abs() > 1e-9);
-            prop_assert_eq!(share.upper_is_at_most(limit, alpha), high <= limit);
-            prop_assert_eq!(share.lower_is_above(limit, alpha), low > limit);
-        }
-
         #[test]
         fn limits_surround_the_estimate(hits in 0u64..=u64::MAX, of in 0u64..=u64::MAX, alpha in 0.0f64..=0.5) {
             let hits = hits.min(of);

@@ -7,8 +7,12 @@
 mod baseline;
 mod errors;
 mod exact;
+mod exceed;
+mod excess;
 mod judge;
+mod ladder;
 mod latency;
+mod mass;
 mod matched;
 mod rank;
 mod rate;

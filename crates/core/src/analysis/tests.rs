@@ -181,7 +181,7 @@ fn sentences_carry_the_numbers() {
     let judged = gate(&baseline, &phase, &BTreeSet::new());
     assert_eq!(
         judged["R32"].why,
-        "green's errors: 0.166 % of 1,204 tasks, blue's 0.202 % of 9,880; a rise of 1.51 points would have been seen"
+        "green's errors: 0.166 % of 1,204 tasks, blue's 0.202 % of 9,880; a rise of 1.61 points would have been seen"
     );
     assert_eq!(judged["R32"].finding, Finding::NoHarmSeen);
     assert_eq!(judged["R33"].why, "none of green's 0 agents was measured before and since");
@@ -372,7 +372,7 @@ fn the_latency_test_holds_its_level_at_the_edge_of_the_null() {
     let criteria = Criteria::default();
     let mut chance = Chance(8);
     for quantile in [judge::median(&criteria), judge::p95(&criteria)] {
-        holds_its_level(quantile.metric, 0.04, 500, || {
+        holds_its_level(quantile.metric, 0.04, 1500, || {
             let mut timed = |name: &str, side, n, median| {
                 let mut timed = cell(name, side, 0, 0, 0);
                 (0..n).for_each(|_| timed.tasks.own_time.record(chance.micros(median)));
@@ -381,10 +381,10 @@ fn the_latency_test_holds_its_level_at_the_edge_of_the_null() {
             };
             let ratio = quantile.ratio;
             let phase = window(&[
-                timed("a1", Side::Green, 60, 60_000.0 * ratio),
-                timed("a2", Side::Blue, 120, 60_000.0),
-                timed("b1", Side::Green, 40, 200_000.0 * ratio),
-                timed("b2", Side::Blue, 300, 200_000.0),
+                timed("a1", Side::Green, 120, 60_000.0 * ratio),
+                timed("a2", Side::Blue, 40, 60_000.0),
+                timed("b1", Side::Green, 60, 200_000.0 * ratio),
+                timed("b2", Side::Blue, 30, 200_000.0),
             ]);
             let matched = matched(&phase, Tally::responses);
             latency::judge(&terms(&criteria, 0.12), &matched, &quantile).finding == Finding::Harm
@@ -462,7 +462,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn no_counters_make_it_panic_and_every_number_is_writable(

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{exact::real, ladder::Ladder};
 use crate::{
     histogram::Histogram,
     id::{AgentName, AgentType, Side},
@@ -278,7 +279,7 @@ impl Levels {
     /// The mean over time in cores. Not the median: an agent works in bursts, and in the median of an agent that is
     /// idle most of the time any rise of its cost would vanish.
     pub(super) fn cpu_cores(&self, samples_min: u64) -> Option<f64> {
-        let mean = self.cpu_sum / super::exact::real(self.cpu_samples);
+        let mean = self.cpu_sum / real(self.cpu_samples);
         (self.cpu_samples >= samples_min.max(1) && mean.is_finite() && mean >= 0.0).then_some(mean)
     }
 
@@ -298,48 +299,6 @@ impl Levels {
 struct Availability {
     samples: u64,
     whole: u64,
-}
-
-/// The sorted samples of a histogram with running counts, for ranks and exceedances.
-pub(super) struct Ladder {
-    steps: Vec<(f64, u64)>,
-}
-
-impl Ladder {
-    pub(super) fn of(histogram: &Histogram) -> Self {
-        let mut seen = 0_u64;
-        let steps = histogram.iter().map(|(value, count)| {
-            seen = seen.saturating_add(count);
-            (value, seen)
-        });
-        Self { steps: steps.collect() }
-    }
-
-    pub(super) fn len(&self) -> u64 {
-        self.steps.last().map_or(0, |&(_, seen)| seen)
-    }
-
-    pub(super) fn values(&self) -> impl Iterator<Item = f64> + '_ {
-        self.steps.iter().map(|&(value, _)| value)
-    }
-
-    /// The `rank`-th smallest, from 1.
-    pub(super) fn order_statistic(&self, rank: u64) -> Option<f64> {
-        let index = self.steps.partition_point(|&(_, seen)| seen < rank);
-        self.steps.get(index).filter(|_| rank > 0).map(|&(value, _)| value)
-    }
-
-    /// Samples above `value`.
-    pub(super) fn above(&self, value: f64) -> u64 {
-        let index = self.steps.partition_point(|&(step, _)| step <= value);
-        self.len() - index.checked_sub(1).map_or(0, |below| self.steps[below].1)
-    }
-
-    pub(super) fn quantile(&self, q: f64) -> Option<f64> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "q is in 0..=1")]
-        let rank = (q * super::exact::real(self.len())).ceil() as u64;
-        self.order_statistic(rank.clamp(1, self.len().max(1)))
-    }
 }
 
 fn samples(histogram: &Histogram) -> u64 {
@@ -404,16 +363,6 @@ mod tests {
         assert_eq!(levels.cpu_cores(2), Some(0.5));
         assert_eq!(levels.cpu_cores(3), None);
         assert!((levels.memory_bytes(2).unwrap() / f64::from(1 << 20) - 1.0).abs() < 0.01);
-    }
-
-    #[test]
-    fn ladders_rank_and_exceed() {
-        let mut histogram = Histogram::default();
-        (1..=100).for_each(|x| histogram.record(x));
-        let ladder = Ladder::of(&histogram);
-        assert_eq!((ladder.len(), ladder.above(95.0), ladder.above(0.5), ladder.above(100.0)), (100, 5, 100, 0));
-        assert_eq!((ladder.order_statistic(0), ladder.order_statistic(100)), (None, Some(100.0)));
-        assert_eq!((ladder.order_statistic(101), ladder.quantile(0.95)), (None, Some(95.0)));
     }
 
     #[test]
