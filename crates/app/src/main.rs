@@ -9,6 +9,7 @@ mod files;
 mod load;
 mod output;
 mod runtime;
+mod sim_ollama;
 mod supervisor;
 mod view;
 

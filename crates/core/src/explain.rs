@@ -307,6 +307,16 @@ const CODES: &[(&str, &str)] = &[
     ),
     ("BW0375", "The load generator met an error of the operating system; the cause names it."),
     (
+        "BW0380",
+        "The simulated Ollama could not listen where it was told to, most often because something else does, such as \
+         a real Ollama. --listen names another address; port 0 takes any that is free.",
+    ),
+    (
+        "BW0381",
+        "The file given with --params is not a JSON object of times in microseconds, or has a key that the simulated \
+         Ollama does not know.",
+    ),
+    (
         "BW0401",
         "The controller refused what it was asked, and says why: a verb that does not fit the state of the \
          rollout, an agent or a phase that is not there, or another rollout under way.",

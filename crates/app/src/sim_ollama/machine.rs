@@ -116,10 +116,16 @@ enum Phase {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    Loaded { runner: u64 },
-    Unloaded { runner: u64 },
+    Loaded {
+        runner: u64,
+    },
+    Unloaded {
+        runner: u64,
+    },
     /// The next token of a call, or its end if there is none left.
-    Token { call: CallId },
+    Token {
+        call: CallId,
+    },
 }
 
 impl Runner {

@@ -38,6 +38,7 @@ impl Front {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 let model = Arc::clone(&serving);
                 tokio::spawn(async move {
                     let service = service_fn(|request: Request| {

@@ -54,7 +54,9 @@ fn slots_are_a_ceiling_and_free_slots_are_taken_on_time() {
     (0..5).for_each(|id| machine.arrive(ms(0), id, work("a")));
     machine.advance(ms(10_000));
     let done: Vec<u64> = std::iter::from_fn(|| machine.poll())
-        .filter_map(|(_, notice)| if let Notice::Finished(timing) = notice { Some(timing.total / 1_000_000) } else { None })
+        .filter_map(
+            |(_, notice)| if let Notice::Finished(timing) = notice { Some(timing.total / 1_000_000) } else { None },
+        )
         .collect();
     assert_eq!(done, [110, 110, 120, 120, 130], "late advances do not make the machine late");
 }
@@ -120,7 +122,7 @@ fn a_client_that_leaves_during_its_answer_frees_its_slot() {
 fn another_context_is_another_load() {
     let mut machine = Machine::new(Shape { resident: 3, ..SHAPE }, PARAMS);
     machine.arrive(ms(0), 1, work("a"));
-    machine.advance(ms(500));
+    assert_eq!(finished(&mut machine, 500), [(1, 110)]);
     let mut other = work("a");
     other.runs.context = Some(8192);
     machine.arrive(ms(500), 2, other);

@@ -93,6 +93,7 @@ impl Server {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 serving.connections.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(connection(Arc::clone(&serving), stream));
             }
