@@ -3,8 +3,33 @@
 //! What may be decided wrongly is decided in `bellwether-core`; this crate moves bytes, keeps the store and
 //! counts what it saw.
 
+mod agent_api;
+mod board;
 mod body;
 mod caller;
+mod clock;
+mod desk;
+mod door;
+mod guard;
+mod hop;
+mod intake;
+mod keeper;
+mod limits;
 mod model;
 mod observe;
+mod pool;
+mod problem;
+mod push;
+mod run;
+mod server;
+mod service;
+mod store;
+mod table;
+mod target;
+mod task_api;
+mod tunnel;
 mod waits;
+mod writer;
+
+pub use run::{Config, Error, run};
+pub use store::StoreError;

@@ -16,6 +16,10 @@ pub enum Change {
     Enrolled {
         card: InstanceCard,
     },
+    /// The instance counts as blue from here on.
+    Settled {
+        instance: InstanceId,
+    },
     /// How many tasks the instance works on at once.
     Places {
         instance: InstanceId,

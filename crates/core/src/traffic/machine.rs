@@ -151,7 +151,9 @@ impl Traffic {
     /// All or none of the cards.
     pub fn enrol(&mut self, cards: Vec<InstanceCard>, changes: &mut Vec<Change>) -> Result<(), Refusal> {
         for card in &cards {
-            if self.roster.get(card.instance).is_some_and(|known| &known.card != card) {
+            // The side is what it was enrolled with or what it was settled to since.
+            let same = |known: &Enrolled| InstanceCard { side: card.side, ..known.card.clone() } == *card;
+            if self.roster.get(card.instance).is_some_and(|known| !same(known)) {
                 return Err(Refusal::OtherCard(card.instance));
             }
         }
@@ -163,6 +165,19 @@ impl Traffic {
             }
         }
         Ok(())
+    }
+
+    /// The rollout is committed: the instances count as blue from here on. Leases that were granted before keep the
+    /// side that they were granted to.
+    pub fn settle(&mut self, instances: &[InstanceId], changes: &mut Vec<Change>) {
+        for &instance in instances {
+            if let Some(known) = self.roster.get_mut(instance)
+                && known.card.side != Side::Blue
+            {
+                known.card.side = Side::Blue;
+                changes.push(Change::Settled { instance });
+            }
+        }
     }
 
     /// How many tasks the instance says it works on at once.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    id::{AgentName, Generation, InstanceId},
+    id::{AgentName, Generation, InstanceId, Side},
     port::gateway::Move,
 };
 
@@ -37,6 +37,7 @@ impl Snapshot {
             Change::Enrolled { card } => {
                 self.instances.insert(card.instance, Enrolled::new(card.clone()));
             }
+            Change::Settled { instance } => self.instance(*instance, |known| known.card.side = Side::Blue),
             Change::Places { instance, places } => self.instance(*instance, |known| known.places = *places),
             Change::Gone { instance } => self.instance(*instance, |known| {
                 known.gone = true;

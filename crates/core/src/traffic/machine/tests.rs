@@ -303,7 +303,11 @@ fn enrolling_twice_is_enrolling_once_but_not_with_another_card() {
     let stored = w.changes.len();
     w.traffic.enrol(vec![card(1, "a", "worker", Side::Blue)], &mut w.changes).unwrap();
     assert_eq!(w.changes.len(), stored);
-    let other = vec![card(8, "c", "worker", Side::Blue), card(1, "a", "worker", Side::Green)];
+    w.traffic.settle(&[GREEN], &mut w.changes);
+    w.traffic.enrol(vec![card(2, "a", "worker", Side::Green)], &mut w.changes).unwrap();
+    assert_eq!(w.changes.len(), stored + 1, "settled, and that was all");
+    let stored = w.changes.len();
+    let other = vec![card(8, "c", "worker", Side::Blue), card(1, "b", "worker", Side::Blue)];
     assert_eq!(w.traffic.enrol(other, &mut w.changes), Err(Refusal::OtherCard(BLUE)));
     assert_eq!(w.changes.len(), stored, "all or none");
 }

@@ -63,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(late, moves, revoke)| Step::CutOver { late, moves, revoke }),
         1 => instance().prop_map(|instance| Step::Lost { instance }),
         1 => instance().prop_map(|instance| Step::Retire { instance }),
+        1 => instance().prop_map(|instance| Step::Settle { instance }),
         1 => (instance(), id()).prop_map(|(instance, id)| Step::Renew { instance, id }),
         1 => Just(Step::Restart),
     ]
@@ -185,6 +186,7 @@ impl Run {
                 drop(self.traffic.lost(now, InstanceId(instance), &mut changes));
             }
             Step::Retire { instance } => self.traffic.retire(now, &[InstanceId(instance)], &mut changes),
+            Step::Settle { instance } => self.traffic.settle(&[InstanceId(instance)], &mut changes),
             Step::Renew { instance, id } => {
                 self.traffic.renew(now.mono, &TaskId::new(id.to_string()), InstanceId(instance));
             }

@@ -1,0 +1,32 @@
+//! Bodies that the gateway itself reads: bounded in size and time.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{StatusCode, body::Incoming};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::{body::Response, limits, problem::problem};
+
+pub(crate) async fn json<T: DeserializeOwned>(body: Incoming, bytes_max: usize) -> Result<T, Response> {
+    let bytes = read(body, bytes_max).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| problem(StatusCode::BAD_REQUEST, &format!("the body is not the JSON that is wanted: {error}")))
+}
+
+async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Response> {
+    let collected = timeout(limits::BODY_TIMEOUT, Limited::new(body, bytes_max).collect())
+        .await
+        .map_err(|_late| problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?;
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let detail = format!("the body is larger than {bytes_max} bytes");
+            Err(problem(StatusCode::PAYLOAD_TOO_LARGE, &detail))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a body broke off");
+            Err(problem(StatusCode::BAD_REQUEST, "the body broke off"))
+        }
+    }
+}

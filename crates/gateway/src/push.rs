@@ -1,0 +1,268 @@
+//! `/a/{agent}/…`: a request is passed to the agent's active instance, whoever that is at the moment.
+//!
+//! The request waits, for a bounded time, where no instance is ready; it fails only if none becomes so. It is sent
+//! once: again only where it provably never reached the instance.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http_body_util::BodyExt;
+use hyper::{
+    StatusCode, Version,
+    body::Incoming,
+    header::{HOST, HeaderValue},
+    http::uri::PathAndQuery,
+    upgrade::OnUpgrade,
+};
+use tokio::{
+    sync::{SemaphorePermit, watch},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    body::{self, Request, Response},
+    clock::micros,
+    door::Door,
+    guard::{Ended, Guarded},
+    hop, limits,
+    pool::Sender,
+    problem::{problem, retry_later},
+    table::Found,
+    target::{Claim, Target},
+    tunnel,
+};
+
+pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, request: Request) -> Response {
+    let began = Instant::now();
+    let mut request = Prepared::of(request, rest);
+    let mut waiting: Option<Waiting<'_>> = None;
+    loop {
+        // Noted before the look, so that a table that comes after it wakes us.
+        if let Some(waiting) = &mut waiting {
+            waiting.changed.borrow_and_update();
+        }
+        let found = door.board.table.load().find(agent);
+        let unreachable = match found {
+            Found::UnknownAgent => return problem(StatusCode::NOT_FOUND, "the fleet has no agent of this name"),
+            Found::NoServer => return problem(StatusCode::NOT_FOUND, "this agent takes no pushed requests"),
+            Found::NotReady => false,
+            Found::Claimed(claim) => match forward(door, claim, request, began).await {
+                Forwarded::Answered(response) => return response,
+                Forwarded::Unreached(back) => {
+                    request = back;
+                    true
+                }
+            },
+        };
+        match &mut waiting {
+            None => match door.push_waiters.try_acquire() {
+                Ok(permit) => waiting = Some(Waiting { changed: door.board.changed.subscribe(), _permit: permit }),
+                Err(_full) => return refuse(door, agent, unreachable, "too many requests wait for an instance"),
+            },
+            Some(waiting) => {
+                let deadline = began + limits::PUSH_WAIT;
+                if Instant::now() >= deadline {
+                    return refuse(door, agent, unreachable, "no instance became ready in time");
+                }
+                waiting.for_another_look(deadline, unreachable).await;
+            }
+        }
+    }
+}
+
+/// A place among those who wait for an instance to be ready.
+struct Waiting<'a> {
+    changed: watch::Receiver<u64>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Waiting<'_> {
+    async fn for_another_look(&mut self, deadline: Instant, unreachable: bool) {
+        let look_again = if unreachable { deadline.min(Instant::now() + limits::PUSH_RETRY) } else { deadline };
+        tokio::select! {
+            changed = self.changed.changed() => if changed.is_err() {
+                // The writer is gone, so the gateway stops; what is left of the wait is short.
+                sleep_until(look_again).await;
+            },
+            () = sleep_until(look_again) => {}
+        }
+    }
+}
+
+/// A request as it will be sent, less what depends on the instance.
+struct Prepared {
+    request: Request,
+    /// The client's side of a tunnel, if it asks for one, and the protocol that it names.
+    upgrade: Option<(OnUpgrade, HeaderValue)>,
+}
+
+impl Prepared {
+    fn of(mut request: Request, rest: PathAndQuery) -> Self {
+        let client = hyper::upgrade::on(&mut request);
+        let protocol = hop::strip(request.headers_mut());
+        if let Some(protocol) = &protocol {
+            hop::put_upgrade(request.headers_mut(), protocol.clone());
+        }
+        *request.uri_mut() = rest.into();
+        *request.version_mut() = Version::HTTP_11;
+        Self { request, upgrade: protocol.map(|protocol| (client, protocol)) }
+    }
+}
+
+enum Forwarded {
+    Answered(Response),
+    /// Not a byte of it reached the instance.
+    Unreached(Prepared),
+}
+
+async fn forward(door: &Arc<Door>, claim: Claim, prepared: Prepared, began: Instant) -> Forwarded {
+    let target = claim.target().clone();
+    let Some(upstream) = target.card.upstream else { return Forwarded::Unreached(prepared) };
+    let cut = target.cut_token();
+    let Prepared { mut request, upgrade } = prepared;
+    if !request.headers().contains_key(HOST)
+        && let Ok(host) = HeaderValue::try_from(upstream.to_string())
+    {
+        request.headers_mut().insert(HOST, host);
+    }
+    let sent = tokio::select! {
+        sent = send(door, &target, upstream, request) => sent,
+        () = cut.cancelled() => Err(Unsent::Cut),
+    };
+    let (response, sender) = match sent {
+        Ok(both) => both,
+        Err(Unsent::Unreached(request)) => return Forwarded::Unreached(Prepared { request: *request, upgrade }),
+        Err(Unsent::Cut) => {
+            count(door, &target, Ended::Cut, StatusCode::BAD_GATEWAY, began);
+            return Forwarded::Answered(problem(StatusCode::BAD_GATEWAY, "cut at the drain limit"));
+        }
+        Err(Unsent::Broken) => {
+            count(door, &target, Ended::Broken, StatusCode::BAD_GATEWAY, began);
+            return Forwarded::Answered(problem(StatusCode::BAD_GATEWAY, "the instance broke off before it answered"));
+        }
+    };
+    Forwarded::Answered(if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        open_tunnel(door, claim, response, upgrade, began)
+    } else {
+        relay(door, claim, response, sender, began)
+    })
+}
+
+enum Unsent {
+    Unreached(Box<Request>),
+    Broken,
+    Cut,
+}
+
+async fn send(
+    door: &Door,
+    target: &Target,
+    upstream: SocketAddr,
+    mut request: Request,
+) -> Result<(hyper::Response<Incoming>, Sender), Unsent> {
+    loop {
+        let (mut sender, is_fresh) = match door.pool.take(target.card.instance) {
+            Some(sender) => (sender, false),
+            None => match door.pool.connect(upstream).await {
+                Ok(sender) => (sender, true),
+                Err(error) => {
+                    tracing::debug!(%error, instance = %target.card.instance, "cannot connect");
+                    return Err(Unsent::Unreached(Box::new(request)));
+                }
+            },
+        };
+        match sender.try_send_request(request).await {
+            Ok(response) => return Ok((response, sender)),
+            Err(mut failed) => match failed.take_message() {
+                Some(back) if is_fresh => return Err(Unsent::Unreached(Box::new(back))),
+                Some(back) => request = back,
+                None => {
+                    tracing::debug!(error = %failed.into_error(), instance = %target.card.instance, "no answer");
+                    return Err(Unsent::Broken);
+                }
+            },
+        }
+    }
+}
+
+/// The answer, with the claim held to its last byte.
+fn relay(
+    door: &Arc<Door>,
+    claim: Claim,
+    response: hyper::Response<Incoming>,
+    sender: Sender,
+    began: Instant,
+) -> Response {
+    let (mut head, incoming) = response.into_parts();
+    let peer_keeps = hop::kept_idle_secs(&head.headers).map(std::time::Duration::from_secs);
+    hop::strip(&mut head.headers);
+    // The version is a matter of each connection.
+    head.version = Version::HTTP_11;
+    let (door, status) = (door.clone(), head.status);
+    let cut = claim.target().cut_token();
+    let end = move |how| {
+        let target = claim.target();
+        if how == Ended::Whole {
+            door.pool.put(target, sender, peer_keeps);
+        }
+        count(&door, target, how, status, began);
+        drop(claim);
+    };
+    Response::from_parts(head, Guarded::new(incoming, cut, end).boxed_unsync())
+}
+
+fn open_tunnel(
+    door: &Arc<Door>,
+    claim: Claim,
+    mut response: hyper::Response<Incoming>,
+    upgrade: Option<(OnUpgrade, HeaderValue)>,
+    began: Instant,
+) -> Response {
+    let Some((client, asked)) = upgrade else {
+        count(door, claim.target(), Ended::Broken, StatusCode::BAD_GATEWAY, began);
+        return problem(StatusCode::BAD_GATEWAY, "the instance switched protocols unasked");
+    };
+    let upstream = hyper::upgrade::on(&mut response);
+    let (mut head, _) = response.into_parts();
+    let protocol = hop::strip(&mut head.headers).unwrap_or(asked);
+    hop::put_upgrade(&mut head.headers, protocol);
+    let tunnel = door.clone();
+    door.tunnels.spawn(async move {
+        let target = claim.target();
+        let ended = tunnel::run(client, upstream, target.cut_token()).await;
+        count(&tunnel, target, ended, StatusCode::SWITCHING_PROTOCOLS, began);
+        drop(claim);
+    });
+    Response::from_parts(head, body::empty())
+}
+
+/// A client that leaves after the answer began has had its answer; how long the rest would have taken is unknown.
+fn count(door: &Door, target: &Target, how: Ended, status: StatusCode, began: Instant) {
+    if how == Ended::Cut {
+        target.count_revoked();
+    }
+    door.board.recorder.pushes(&target.key(), |pushes| {
+        if how == Ended::Cut || how == Ended::Broken || status.is_server_error() {
+            pushes.failed += 1;
+        } else {
+            pushes.succeeded += 1;
+        }
+        if how == Ended::Whole && status != StatusCode::SWITCHING_PROTOCOLS {
+            pushes.service.record(micros(began.elapsed()));
+        }
+    });
+}
+
+fn refuse(door: &Door, agent: &str, unreachable: bool, detail: &str) -> Response {
+    let key = match door.board.table.load().active(agent) {
+        Some(target) => target.key(),
+        None => door.board.key_of_nobody(agent),
+    };
+    door.board.recorder.pushes(&key, |pushes| {
+        if unreachable {
+            pushes.failed += 1;
+        } else {
+            pushes.refused += 1;
+        }
+    });
+    retry_later(StatusCode::SERVICE_UNAVAILABLE, 5, detail)
+}

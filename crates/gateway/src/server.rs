@@ -1,0 +1,115 @@
+//! Runtime threads that share one listener.
+//!
+//! Several current-thread runtimes instead of one that steals work: a request stays on the thread that accepted
+//! it, and so does its upstream connection.
+
+use std::{io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::OwnedSemaphorePermit,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    door::{Door, House},
+    limits, service,
+};
+
+/// Serves until told to stop, and then until what is in flight has ended or the grace is over.
+pub(crate) fn run(listener: std::net::TcpListener, house: Arc<House>, shutdown: CancellationToken) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener)?;
+        let door = Arc::new(Door::new(house));
+        let connections = TaskTracker::new();
+        tokio::select! {
+            () = accept(&listener, &door, &connections, &shutdown) => {}
+            () = sweep(&door) => {}
+            () = shutdown.cancelled() => {}
+        }
+        drop(listener);
+        connections.close();
+        door.tunnels.close();
+        let ended = timeout(limits::SHUTDOWN_GRACE, async {
+            connections.wait().await;
+            door.tunnels.wait().await;
+        });
+        if ended.await.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                tunnels = door.tunnels.len(),
+                "cut at the end of the grace for a stop"
+            );
+        }
+        Ok(())
+    })
+}
+
+async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &TaskTracker, shutdown: &CancellationToken) {
+    loop {
+        let Ok(permit) = door.connections.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => {
+                connections.spawn(serve(stream, permit, door.clone(), shutdown.clone()));
+            }
+            Ok((_, peer)) => tracing::warn!(%peer, "refused: not from this machine"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, door: Arc<Door>, shutdown: CancellationToken) {
+    let called = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+        Ok(address) => address.ip().to_canonical(),
+        Err(error) => return tracing::debug!(%error, "the client left at once"),
+    };
+    let IpAddr::V4(called) = called else { return tracing::debug!(%called, "not an IPv4 connection") };
+    // A tunnel that grows from the connection goes on being counted.
+    let permit = Arc::new(permit);
+    let service = service_fn(|mut request| {
+        request.extensions_mut().insert(permit.clone());
+        let door = door.clone();
+        async move { Ok::<_, std::convert::Infallible>(service::answer(&door, called, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEAD_TIMEOUT)
+        .max_headers(limits::HEADERS_MAX)
+        .max_buf_size(limits::BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Retired instances lose their idle connections at once, all others when they were idle for too long.
+async fn sweep(door: &Door) {
+    let mut changed = door.board.changed.subscribe();
+    let mut tick = interval(limits::IDLE_LIMIT / 3);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            there_is_more = changed.changed() => if there_is_more.is_err() {
+                return;
+            },
+        }
+        door.pool.sweep();
+    }
+}

@@ -1,0 +1,186 @@
+//! Where a request goes, by its path and by the address that it came in on.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use bellwether_core::{
+    id::{AgentName, Side},
+    traffic::TaskId,
+};
+use http_body_util::BodyExt;
+use hyper::{Method, StatusCode, http::uri::PathAndQuery};
+
+use crate::{
+    agent_api,
+    body::{Request, Response},
+    caller::Caller,
+    door::Door,
+    guard::{Ended, Guarded},
+    problem::problem,
+    push::push,
+    table::Known,
+    target::{Claim, Target},
+    task_api,
+};
+
+/// The account of everybody who cannot be told apart.
+const UNIDENTIFIED: &str = "unidentified";
+/// Stands before the names of clients, so that none of them is taken for an agent.
+const CLIENT: &str = "client/";
+const CLIENT_NAME_MAX: usize = 64;
+
+/// The task that a model call works for.
+const TASK: &str = "x-bellwether-task";
+
+pub(crate) async fn answer(door: &Arc<Door>, called: Ipv4Addr, request: Request) -> Response {
+    if *request.method() == Method::CONNECT {
+        return problem(StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy");
+    }
+    let path = request.uri().path().to_owned();
+    let mut parts = path.splitn(4, '/').skip(1);
+    match (parts.next(), parts.next().filter(|name| !name.is_empty())) {
+        (Some("i"), Some(token)) => by_token(door, token, request).await,
+        (Some("a"), Some(agent)) => match rest(&request, "/a/".len() + agent.len()) {
+            Some(rest) => push(door, agent, rest, request).await,
+            None => problem(StatusCode::BAD_REQUEST, "the path cannot be passed on"),
+        },
+        (Some("m"), Some(client)) => by_client(door, client, request).await,
+        (Some("tasks" | "completions"), _) => task_api::answer(door, &path, request).await,
+        _ => by_address(door, called, &path, request).await,
+    }
+}
+
+async fn by_token(door: &Arc<Door>, token: &str, request: Request) -> Response {
+    let known = {
+        let table = door.board.table.load();
+        match table.by_token(token) {
+            Known::Instance(target) => Ok(target.clone()),
+            Known::Revoked => Err(problem(StatusCode::FORBIDDEN, "this instance was removed")),
+            Known::Not => Err(problem(StatusCode::UNAUTHORIZED, "no instance has this token")),
+        }
+    };
+    let target = match known {
+        Ok(target) => target,
+        Err(refusal) => return refusal,
+    };
+    let Some(rest) = rest(&request, "/i/".len() + token.len()) else {
+        return problem(StatusCode::BAD_REQUEST, "the path cannot be passed on");
+    };
+    if let Some(of_model) = below(&rest, "/ollama") {
+        return model_call(door, Some(target), &of_model, request).await;
+    }
+    let path = rest.path().to_owned();
+    match agent_api::Call::of(&path) {
+        Some(call) => agent_api::answer(door, &target, call, request).await,
+        None => problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
+    }
+}
+
+async fn by_client(door: &Arc<Door>, client: &str, request: Request) -> Response {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if client.len() > CLIENT_NAME_MAX || !client.chars().all(is_name) {
+        return problem(
+            StatusCode::NOT_FOUND,
+            "a client's name has up to 64 letters, digits, dots, dashes or underscores",
+        );
+    }
+    let Some(rest) = rest(&request, "/m/".len() + client.len()) else {
+        return problem(StatusCode::BAD_REQUEST, "the path cannot be passed on");
+    };
+    let account = if door.knows_client(client) { format!("{CLIENT}{client}") } else { UNIDENTIFIED.to_owned() };
+    let caller = Caller { agent: AgentName::new(account), instance: None, side: Side::Blue, task: None, hold: None };
+    door.model.serve(caller, rest.as_str(), request).await
+}
+
+/// The root: the seed's paths for instances that are known by the address they called, and the model API.
+async fn by_address(door: &Arc<Door>, called: Ipv4Addr, path: &str, request: Request) -> Response {
+    let target = door.board.table.load().by_address(called).cloned();
+    match (agent_api::Call::of(path), target) {
+        (Some(call), Some(target)) => agent_api::answer(door, &target, call, request).await,
+        (Some(agent_api::Call::Health), None) => agent_api::health_of_gateway(),
+        (Some(_), None) => problem(StatusCode::UNAUTHORIZED, "no instance is known by the address that was called"),
+        (None, target) => {
+            let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
+            model_call(door, target, &path, request).await
+        }
+    }
+}
+
+/// Cut at the drain limit like every other use of the instance.
+async fn model_call(door: &Arc<Door>, target: Option<Arc<Target>>, path: &str, request: Request) -> Response {
+    let Some(target) = target else {
+        let agent = AgentName::new(UNIDENTIFIED);
+        let caller = Caller { agent, instance: None, side: Side::Blue, task: None, hold: None };
+        return door.model.serve(caller, path, request).await;
+    };
+    let named = request.headers().get(TASK).and_then(|value| value.to_str().ok());
+    let task = target.task_of_call(named);
+    if let Some(task) = &task {
+        door.desk.renew(task.clone(), target.card.instance);
+    }
+    let working = Working { door: door.clone(), task: task.clone(), claim: target.hold() };
+    let caller = Caller {
+        agent: target.card.agent.clone(),
+        instance: Some(target.card.instance),
+        side: target.side(),
+        task: task.map(|task| task.to_string()),
+        hold: Some(Box::new(working)),
+    };
+    let cut = target.cut_token();
+    tokio::select! {
+        response = door.model.serve(caller, path, request) => response.map(|inner| {
+            let end = move |how| if how == Ended::Cut { target.count_revoked() };
+            Guarded::new(inner, cut, end).boxed_unsync()
+        }),
+        () = target.cut_token().cancelled_owned() => {
+            target.count_revoked();
+            problem(StatusCode::SERVICE_UNAVAILABLE, "cut at the drain limit")
+        }
+    }
+}
+
+/// An instance that makes a model call. The call's end is a sign of progress on the task, like its beginning.
+struct Working {
+    door: Arc<Door>,
+    task: Option<TaskId>,
+    claim: Claim,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            self.door.desk.renew(task, self.claim.target().card.instance);
+        }
+    }
+}
+
+/// The path and query behind the first `prefix` bytes of the path, byte for byte.
+fn rest(request: &Request, prefix: usize) -> Option<PathAndQuery> {
+    let all = request.uri().path_and_query()?.as_str();
+    let rest = all.get(prefix..)?;
+    if rest.starts_with('/') { rest.parse().ok() } else { format!("/{rest}").parse().ok() }
+}
+
+/// What is below a path, if it is.
+fn below(all: &PathAndQuery, path: &str) -> Option<String> {
+    let rest = all.as_str().strip_prefix(path)?;
+    match rest.chars().next() {
+        None => Some("/".to_owned()),
+        Some('/') => Some(rest.to_owned()),
+        Some('?') => Some(format!("/{rest}")),
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_below_a_path_is_below_it() {
+        let below = |all: &str| below(&all.parse().unwrap(), "/ollama");
+        assert_eq!(below("/ollama"), Some("/".to_owned()));
+        assert_eq!(below("/ollama/api/tags?x=1"), Some("/api/tags?x=1".to_owned()));
+        assert_eq!(below("/ollama?x"), Some("/?x".to_owned()));
+        assert_eq!(below("/ollamas"), None);
+    }
+}

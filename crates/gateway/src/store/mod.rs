@@ -1,0 +1,126 @@
+//! The gateway's store: one SQLite file with one writer.
+//!
+//! It holds what was promised: routes, fences, leases, tasks, completions, and one-second records for a
+//! controller that was away. A commit is on the disk before anybody is answered (`synchronous=FULL`): a task
+//! that was accepted survives a power cut. The file is locked for as long as it is open, and a file that is not
+//! ours, newer than this build or damaged is left as it is.
+
+mod load;
+mod read;
+mod schema;
+mod write;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+pub(crate) use self::{
+    load::Loaded,
+    read::{Completed, Ended},
+};
+
+/// How long a gateway that is just ending may keep the file.
+const BUSY_WAIT: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the directory of the store {path} cannot be used")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("the store {path} cannot be opened")]
+    Open { path: PathBuf, source: rusqlite::Error },
+    #[error("the store {path} is in use by another gateway")]
+    InUse { path: PathBuf },
+    #[error("{path} is not a gateway store; nothing was changed in it")]
+    Foreign { path: PathBuf },
+    #[error(
+        "the store {path} was written by a newer build (schema {found}, this one knows {known}); nothing was changed in it"
+    )]
+    Newer { path: PathBuf, found: i32, known: i32 },
+    #[error("the store {path} is damaged: {what}; nothing was changed in it")]
+    Damaged { path: PathBuf, what: String },
+    #[error("the store could not be {action}")]
+    Failed { action: &'static str, source: rusqlite::Error },
+}
+
+/// Names what was tried when the database refuses.
+trait During<T> {
+    fn during(self, action: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> During<T> for rusqlite::Result<T> {
+    fn during(self, action: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Failed { action, source })
+    }
+}
+
+pub(crate) struct Store {
+    connection: Connection,
+    path: PathBuf,
+    in_transaction: bool,
+}
+
+impl Store {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory)
+                .map_err(|source| StoreError::Directory { path: path.to_owned(), source })?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let explain = |source| explain(path, source);
+        let connection = Connection::open_with_flags(path, flags).map_err(explain)?;
+        connection.busy_timeout(BUSY_WAIT).map_err(explain)?;
+        schema::prepare(&connection, path)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(Self { connection, path: path.to_owned(), in_transaction: false })
+    }
+
+    /// Makes everything since the last commit durable. Nothing to do is nothing done.
+    pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
+        if self.in_transaction {
+            self.connection.execute_batch("COMMIT").during("committed")?;
+            self.in_transaction = false;
+        }
+        Ok(())
+    }
+
+    /// Undoes everything since the last commit.
+    pub(crate) fn roll_back(&mut self) -> Result<(), StoreError> {
+        self.in_transaction = false;
+        // After some errors the database has rolled back by itself.
+        if self.connection.is_autocommit() {
+            Ok(())
+        } else {
+            self.connection.execute_batch("ROLLBACK").during("rolled back")
+        }
+    }
+
+    fn begin(&mut self) -> Result<&Connection, StoreError> {
+        if !self.in_transaction {
+            self.connection.execute_batch("BEGIN IMMEDIATE").during("written to")?;
+            self.in_transaction = true;
+        }
+        Ok(&self.connection)
+    }
+
+    fn damaged(&self, what: impl Into<String>) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), what: what.into() }
+    }
+}
+
+/// What an error of the database at opening means to a person.
+fn explain(path: &Path, source: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::Foreign { path },
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, what: source.to_string() },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::InUse { path },
+        _ => StoreError::Open { path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests;

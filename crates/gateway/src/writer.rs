@@ -1,0 +1,173 @@
+//! The writer: one thread that owns the machine and the store.
+//!
+//! It takes everything that waits, applies it to the machine, writes one transaction, and only then publishes and
+//! answers. When a transaction fails, the machine is read back from the store and nobody is answered, so that
+//! what is in memory never runs ahead of what is on the disk.
+
+mod answer;
+mod publish;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use bellwether_core::{
+    spec::TaskPolicy,
+    traffic::{Agents, Change, TaskId, Traffic},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    board::Board,
+    desk::{Ask, Counts, Shown, Tell},
+    limits,
+    store::{Completed, Loaded, Store, StoreError},
+    target::Claim,
+};
+
+pub(crate) struct Writer {
+    board: Arc<Board>,
+    store: Store,
+    traffic: Traffic,
+    policy: TaskPolicy,
+    agents: Agents,
+    /// Of forgotten instances.
+    revoked: HashSet<String>,
+    counts: Counts,
+    last_second: u64,
+    /// What the holders of leases claim of their instances.
+    claims: HashMap<TaskId, Claim>,
+    ends_awaited: HashMap<TaskId, Vec<Tell<Option<Shown>>>>,
+    completions_awaited: Vec<Awaited>,
+    /// Of the batch in work, to be published after the commit.
+    done: Vec<Change>,
+    replies: Vec<Reply>,
+}
+
+/// Who waits for the next completion.
+struct Awaited {
+    after: u64,
+    limit: usize,
+    tell: Tell<Vec<Completed>>,
+}
+
+/// Sends an answer. Dropping it unsent says that the question was not carried out.
+type Reply = Box<dyn FnOnce() + Send>;
+
+impl Writer {
+    pub(crate) fn new(board: Arc<Board>, store: Store, loaded: Loaded, policy: TaskPolicy, agents: Agents) -> Self {
+        let now = board.clock.now();
+        let traffic = Traffic::restore(policy.clone(), agents.clone(), loaded.snapshot, now);
+        let mut writer = Self {
+            board,
+            store,
+            traffic,
+            policy,
+            agents,
+            revoked: loaded.revoked,
+            counts: Counts { queued: 0, leased: 0, completed: loaded.completed, failed: loaded.failed },
+            last_second: loaded.last_second,
+            claims: HashMap::new(),
+            ends_awaited: HashMap::new(),
+            completions_awaited: Vec::new(),
+            done: Vec::new(),
+            replies: Vec::new(),
+        };
+        writer.publish_restored();
+        writer
+    }
+
+    /// Works until nobody can ask any more. An error means that the store is unusable, reading included.
+    pub(crate) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) -> Result<(), StoreError> {
+        let mut batch = Vec::with_capacity(limits::BATCH_MAX);
+        let mut next_purge = Instant::now() + limits::PURGE_EVERY;
+        loop {
+            let timeout = self.traffic.next_timeout().map(|at| self.board.clock.until(at));
+            tokio::select! {
+                taken = asks.recv_many(&mut batch, limits::BATCH_MAX) => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                }
+                () = sleep(timeout.unwrap_or(limits::PURGE_EVERY)) => {}
+            }
+            let purge = Instant::now() >= next_purge;
+            if purge {
+                next_purge = Instant::now() + limits::PURGE_EVERY;
+            }
+            match self.work(&mut batch, purge) {
+                Ok(()) => self.publish_and_answer()?,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the store cannot be written");
+                    batch.clear();
+                    self.start_over()?;
+                }
+            }
+        }
+    }
+
+    /// Everything up to and including the commit.
+    fn work(&mut self, batch: &mut Vec<Ask>, purge: bool) -> Result<(), StoreError> {
+        let now = self.board.clock.now();
+        let mut changes = Vec::new();
+        self.traffic.expire(now, &mut changes);
+        self.write(changes, &[])?;
+        for ask in batch.drain(..) {
+            self.answer(now, ask)?;
+        }
+        if purge {
+            let (completed, failed) = self.store.purge(now.wall, self.policy.retention)?;
+            self.counts.completed = self.counts.completed.saturating_sub(completed);
+            self.counts.failed = self.counts.failed.saturating_sub(failed);
+            self.forget_who_left();
+        }
+        self.store.commit()
+    }
+
+    /// Into the open transaction, and on the list of what to publish.
+    fn write(&mut self, changes: Vec<Change>, content: &[u8]) -> Result<(), StoreError> {
+        for change in &changes {
+            self.store.write(change, content)?;
+        }
+        self.done.extend(changes);
+        Ok(())
+    }
+
+    fn publish_and_answer(&mut self) -> Result<(), StoreError> {
+        let done = std::mem::take(&mut self.done);
+        self.publish(&done)?;
+        self.counts.queued = self.traffic.queued();
+        self.counts.leased = self.traffic.leased();
+        self.board.queued.store(self.counts.queued, Ordering::Relaxed);
+        for reply in self.replies.drain(..) {
+            reply();
+        }
+        Ok(())
+    }
+
+    /// Back to what the last commit left. Published state is that already.
+    fn start_over(&mut self) -> Result<(), StoreError> {
+        self.done.clear();
+        self.replies.clear();
+        self.store.roll_back()?;
+        let loaded = self.store.load()?;
+        self.counts.completed = loaded.completed;
+        self.counts.failed = loaded.failed;
+        self.last_second = loaded.last_second;
+        let now = self.board.clock.now();
+        self.traffic = Traffic::restore(self.policy.clone(), self.agents.clone(), loaded.snapshot, now);
+        Ok(())
+    }
+
+    fn forget_who_left(&mut self) {
+        self.completions_awaited.retain(|waiting| !waiting.tell.is_closed());
+        self.ends_awaited.retain(|_, waiting| {
+            waiting.retain(|tell| !tell.is_closed());
+            !waiting.is_empty()
+        });
+    }
+}

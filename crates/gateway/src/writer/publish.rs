@@ -1,0 +1,192 @@
+//! What a commit means for everybody else: a fresh table, claims of leases, counts, and those who waited.
+
+use bellwether_core::{
+    port::gateway::GatewayEvent,
+    traffic::{Change, Lease, LeaseEnd, Report, Task, TaskId},
+};
+
+use super::{Writer, answer};
+use crate::{observe::Key, store::StoreError, table::Table};
+
+impl Writer {
+    /// The first table of this process. Requests of before are gone; leases are not.
+    pub(super) fn publish_restored(&mut self) {
+        self.publish_table(&[]);
+        let table = self.board.table.load_full();
+        for target in table.instances() {
+            let held = self.traffic.held_by(target.card.instance);
+            let is_active = self.traffic.fence_of(target.card.instance).is_some();
+            if is_active || !held.is_empty() {
+                target.open(self.traffic.generation());
+            }
+            for id in held {
+                target.lease_began(id.clone());
+                self.claims.insert(id.clone(), target.hold());
+            }
+            // One that was draining tells that it is empty when its last lease ends.
+            if !is_active {
+                target.retire();
+            }
+        }
+        self.counts.queued = self.traffic.queued();
+        self.counts.leased = self.traffic.leased();
+        self.board.queued.store(self.counts.queued, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The fresh table is there before any target is retired: a claim that fails finds its heir.
+    pub(super) fn publish(&mut self, done: &[Change]) -> Result<(), StoreError> {
+        self.publish_table(done);
+        for change in done {
+            match change {
+                Change::Leased { id, lease, .. } => self.lease_began(id, lease),
+                Change::LeaseLost { task, end, lease } => self.lease_lost(task, *end, lease),
+                Change::Finished { task, by, lease_micros, .. } => self.finished(task, by.as_ref(), *lease_micros)?,
+                Change::Retired { instance, .. } | Change::Gone { instance } => self.retire(*instance),
+                Change::Settled { instance } => {
+                    if let Some(target) = self.board.table.load().instance(*instance) {
+                        target.settle();
+                    }
+                }
+                Change::DrainOver { instance } => {
+                    if let Some(target) = self.board.table.load().instance(*instance) {
+                        target.cut();
+                    }
+                }
+                Change::FellBack { agent, from, to, generation } => {
+                    tracing::warn!(%agent, %from, %to, %generation, "fell back");
+                    self.board.tell(GatewayEvent::FellBack {
+                        agent: agent.clone(),
+                        from: *from,
+                        to: *to,
+                        generation: *generation,
+                    });
+                }
+                Change::Generation { generation, moves } => {
+                    tracing::info!(%generation, moves = moves.len(), "cut over");
+                }
+                Change::Enrolled { .. }
+                | Change::Places { .. }
+                | Change::Forgotten { .. }
+                | Change::Routed { .. }
+                | Change::Opened { .. }
+                | Change::Queued { .. } => {}
+            }
+        }
+        if done.iter().any(|change| matches!(change, Change::Finished { .. })) {
+            self.tell_completions()?;
+        }
+        Ok(())
+    }
+
+    fn publish_table(&mut self, done: &[Change]) {
+        let is_old = |change: &Change| {
+            matches!(
+                change,
+                Change::Enrolled { .. } | Change::Forgotten { .. } | Change::Gone { .. } | Change::Routed { .. }
+            )
+        };
+        if !done.is_empty() && !done.iter().any(is_old) {
+            return;
+        }
+        let before = self.board.table.load_full();
+        for change in done {
+            if let Change::Forgotten { instance, token } = change {
+                self.revoked.insert(token.as_str().to_owned());
+                // Not in the next table, but what it holds has to end like that of any other.
+                if let Some(target) = before.instance(*instance) {
+                    target.retire();
+                    target.cut();
+                }
+            }
+        }
+        let table = Table::of(&self.traffic, &before, self.revoked.clone(), &self.board.events);
+        for change in done {
+            if let Change::Opened { instance, generation } = change
+                && let Some(target) = table.instance(*instance)
+            {
+                target.open(*generation);
+            }
+        }
+        self.board.publish(table);
+    }
+
+    /// Unless it is active again by the end of the batch.
+    fn retire(&self, instance: bellwether_core::id::InstanceId) {
+        if self.traffic.fence_of(instance).is_none()
+            && let Some(target) = self.board.table.load().instance(instance)
+        {
+            target.retire();
+        }
+    }
+
+    fn lease_began(&mut self, id: &TaskId, lease: &Lease) {
+        if let Some(target) = self.board.table.load().instance(lease.instance) {
+            target.lease_began(id.clone());
+            self.claims.insert(id.clone(), target.hold());
+        }
+    }
+
+    fn lease_lost(&mut self, task: &Task, end: LeaseEnd, lease: &Lease) {
+        tracing::info!(task = %task.id, instance = %lease.instance, why = ?end, "lease lost");
+        if let Some(claim) = self.lease_ended(&task.id) {
+            if end == LeaseEnd::Revoked {
+                claim.target().count_revoked();
+            }
+            let key = key(task, lease, &claim);
+            self.board.recorder.tasks(&key, |tasks| tasks.lost_leases += 1);
+        }
+        self.board.waits.take(task.id.as_str(), lease.instance);
+    }
+
+    fn finished(&mut self, task: &Task, by: Option<&(Report, Lease)>, lease_micros: u64) -> Result<(), StoreError> {
+        let succeeded = matches!(by, Some((Report::Completed { .. }, _)));
+        *(if succeeded { &mut self.counts.completed } else { &mut self.counts.failed }) += 1;
+        if let Some((report, lease)) = by {
+            let waited = self.board.waits.take(task.id.as_str(), lease.instance);
+            if let Some(claim) = self.lease_ended(&task.id) {
+                self.board.recorder.tasks(&key(task, lease, &claim), |tasks| {
+                    match report {
+                        Report::Completed { empty: false } => tasks.completed += 1,
+                        Report::Completed { empty: true } | Report::Failed => tasks.failed += 1,
+                    }
+                    tasks.lease_time.record(lease_micros);
+                    tasks.own_time.record(lease_micros.saturating_sub(waited));
+                });
+            }
+        } else {
+            tracing::warn!(task = %task.id, attempts = task.attempts, "given up");
+        }
+        if let Some(waiting) = self.ends_awaited.remove(&task.id) {
+            for tell in waiting {
+                answer::tell(tell, self.show(&task.id)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the claim, so that the instance is not empty before the end was counted.
+    fn lease_ended(&mut self, id: &TaskId) -> Option<crate::target::Claim> {
+        let claim = self.claims.remove(id)?;
+        claim.target().lease_ended(id);
+        Some(claim)
+    }
+
+    fn tell_completions(&mut self) -> Result<(), StoreError> {
+        for waiting in std::mem::take(&mut self.completions_awaited) {
+            if !waiting.tell.is_closed() {
+                answer::tell(waiting.tell, self.store.completions(waiting.after, waiting.limit)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Under the agent for which the task was meant, and the model of the one that worked on it.
+fn key(task: &Task, lease: &Lease, claim: &crate::target::Claim) -> Key {
+    Key {
+        agent: task.agent.clone(),
+        model: claim.target().card.model.clone(),
+        drawn: task.draw.map_or(lease.side, |draw| draw.side),
+        served: lease.side,
+    }
+}
