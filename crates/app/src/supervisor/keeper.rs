@@ -189,12 +189,14 @@ async fn watch_over(role: &Role, process: &Process) -> String {
             ended = process.ended() => {
                 return match ended.and_then(|()| process.reap()) {
                     Ok(Some(status)) => {
-                        let how = match (status.exit_status(), status.terminating_signal()) {
-                            (Some(code), _) => format!("ended with code {code}"),
+                        match (status.exit_status(), status.terminating_signal()) {
+                            (Some(code), _) => {
+                                let how = format!("ended with code {code}");
+                                last_words(&role.log).map_or(how.clone(), |words| format!("{how} ({words})"))
+                            }
                             (None, Some(signal)) => format!("was ended by signal {signal}"),
                             (None, None) => "ended".to_owned(),
-                        };
-                        last_words(&role.log).map_or(how.clone(), |words| format!("{how} ({words})"))
+                        }
                     }
                     Ok(None) => "ended".to_owned(),
                     Err(error) => format!("is out of sight: {error}"),

@@ -2,4 +2,5 @@
 
 mod demo;
 mod rollout;
+mod serve;
 mod world;
