@@ -1,0 +1,129 @@
+//! The simulated driver: which instances run, what they hold, how much memory that takes.
+//!
+//! Keeps the promises of the driver's contract: an instance number names one run for ever, commands of an older
+//! generation are refused, what does not run is unknown.
+
+use std::collections::BTreeMap;
+
+use bellwether_core::{
+    id::{AgentName, Generation, InstanceId, RevisionId, Side},
+    time::Nanos,
+    traffic::TaskId,
+};
+
+#[derive(Default)]
+pub(crate) struct Driver {
+    running: BTreeMap<InstanceId, Process>,
+    /// The newest decision about each instance, those that have ended included.
+    seen: BTreeMap<InstanceId, Generation>,
+    memory_bytes: u64,
+    pub(crate) memory_peak_bytes: u64,
+}
+
+/// One run of an instance.
+pub(crate) struct Process {
+    pub(crate) agent: AgentName,
+    pub(crate) side: Side,
+    pub(crate) revision: RevisionId,
+    pub(crate) bytes: u64,
+    /// It has asked for a task.
+    pub(crate) polled: bool,
+    pub(crate) healthy_at: Option<Nanos>,
+    pub(crate) frozen: bool,
+    /// It was asked to end and takes nothing new.
+    pub(crate) stopping: bool,
+    pub(crate) work: Vec<TaskId>,
+    /// A request for a task is on its way.
+    pub(crate) asks: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Start { agent: AgentName, side: Side, revision: RevisionId },
+    Stop { grace: bellwether_core::time::Millis },
+    Freeze,
+    Thaw,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct DriverCommand {
+    pub(crate) instance: InstanceId,
+    pub(crate) generation: Generation,
+    pub(crate) action: Action,
+}
+
+/// What becomes of a command before anything is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It is for an instance that runs.
+    Running,
+    /// It would be the instance's first run.
+    New,
+    /// Taken, and nothing to do.
+    Ended,
+    Unknown,
+    Stale,
+}
+
+impl Driver {
+    pub(crate) fn way(&mut self, command: &DriverCommand) -> Way {
+        let before = self.seen.get(&command.instance).copied();
+        if before.is_some_and(|seen| command.generation < seen) {
+            return Way::Stale;
+        }
+        let starts = matches!(command.action, Action::Start { .. });
+        if before.is_some() {
+            self.seen.insert(command.instance, command.generation);
+        }
+        match (self.running.contains_key(&command.instance), before.is_some(), starts) {
+            (true, _, _) => Way::Running,
+            (false, true, true) => Way::Ended,
+            (false, false, true) => Way::New,
+            (false, _, false) => Way::Unknown,
+        }
+    }
+
+    pub(crate) fn begin(&mut self, instance: InstanceId, generation: Generation, process: Process) {
+        self.seen.insert(instance, generation);
+        self.memory_bytes += process.bytes;
+        self.memory_peak_bytes = self.memory_peak_bytes.max(self.memory_bytes);
+        self.running.insert(instance, process);
+    }
+
+    pub(crate) fn end(&mut self, instance: InstanceId) -> Option<Process> {
+        let process = self.running.remove(&instance)?;
+        self.memory_bytes -= process.bytes;
+        Some(process)
+    }
+
+    pub(crate) fn get(&self, instance: InstanceId) -> Option<&Process> {
+        self.running.get(&instance)
+    }
+
+    pub(crate) fn get_mut(&mut self, instance: InstanceId) -> Option<&mut Process> {
+        self.running.get_mut(&instance)
+    }
+
+    pub(crate) fn running(&self) -> impl ExactSizeIterator<Item = (InstanceId, &Process)> {
+        self.running.iter().map(|(&instance, process)| (instance, process))
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+}
+
+impl Process {
+    /// It can be given traffic and will do something with it.
+    pub(crate) fn serves(&self) -> bool {
+        self.polled && !self.frozen && !self.stopping
+    }
+
+    /// Tasks that it works on at once: the synchronous base takes one.
+    pub(crate) fn places(&self) -> u32 {
+        match self.side {
+            Side::Blue => 1,
+            Side::Green => 3,
+        }
+    }
+}

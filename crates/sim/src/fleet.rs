@@ -1,0 +1,111 @@
+//! The fleet that is simulated: the 131 agents of the example, or as many of them, spread over the same phases.
+
+use bellwether_core::{
+    plan::{Measured, Plan, make},
+    rollout::FleetAgent,
+    spec::{Release, Sources, Spec, parse_fleet, parse_release},
+};
+
+const FLEET: &str = include_str!("../../../examples/sutazai/fleet.yaml");
+const AGENTS: &str = include_str!("../../../examples/sutazai/agents.csv");
+const RELEASE: &str = include_str!("../../../examples/sutazai/release-v2.yaml");
+
+pub(crate) struct Fleet {
+    pub(crate) spec: Spec,
+    pub(crate) plan: Plan,
+}
+
+/// Why there is no fleet to simulate.
+#[derive(Debug, thiserror::Error)]
+#[error("the example fleet cannot be planned: {0}")]
+pub struct Unplannable(String);
+
+/// What an instance is taken to use, under what the plan gives it room for.
+const GIB: u64 = 1 << 30;
+
+impl Fleet {
+    pub(crate) fn new(agents: usize, scarce_memory: bool) -> Result<Self, Unplannable> {
+        let mut spec = example()?;
+        if agents < spec.agents.len() {
+            thin_out(&mut spec, agents.max(2));
+        }
+        let release = release()?;
+        let measured = |memory| Measured { present_memory_bytes: Some(memory), ..Measured::default() };
+        let mut plan = make(&spec, &release, &measured(48 * GIB), 1.0).map_err(|found| refused(&found))?;
+        if scarce_memory {
+            // Room for all blues and for a tenth of them besides, at the share of the capacity that a plan may use.
+            spec.host.reserve_bytes = 0;
+            let blues: u64 = plan.budget.needs.values().map(|need| need.green_bytes).sum();
+            let most = plan.budget.needs.values().map(|need| need.green_bytes).max().unwrap_or(0);
+            let memory = (blues + blues / 10 + 2 * most) * 100 / 84;
+            plan = make(&spec, &release, &measured(memory), 1.0).map_err(|found| refused(&found))?;
+        }
+        Ok(Self { spec, plan })
+    }
+
+    pub(crate) fn declared(&self) -> Vec<FleetAgent> {
+        let agents = self.spec.agents.iter().map(|agent| FleetAgent {
+            name: agent.name.clone(),
+            agent_type: agent.agent_type.clone(),
+            revision: agent.revision.id.clone(),
+            http: agent.revision.http,
+            boot: agent.revision.boot,
+            drain: agent.drain,
+        });
+        agents.collect()
+    }
+}
+
+/// Keeps the first agents of each phase, in proportion, and at least one.
+fn thin_out(spec: &mut Spec, agents: usize) {
+    let all = spec.agents.len();
+    for phase in &mut spec.rollout.phases {
+        let kept = (phase.agents.len() * agents / all).max(1);
+        phase.agents.truncate(kept);
+    }
+    let phases = &spec.rollout.phases;
+    spec.agents.retain(|agent| phases.iter().any(|phase| phase.agents.contains(&agent.name)));
+}
+
+fn example() -> Result<Spec, Unplannable> {
+    let read = |_: &str| Ok(AGENTS.to_owned());
+    parse_fleet(&Sources { name: "fleet.yaml", text: FLEET, read: &read }).map_err(|found| refused(&found))
+}
+
+fn release() -> Result<Release, Unplannable> {
+    parse_release("release-v2.yaml", RELEASE).map_err(|found| refused(&found))
+}
+
+fn refused(found: &[bellwether_core::diagnostic::Diagnostic]) -> Unplannable {
+    Unplannable(found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_core::plan::Standby;
+
+    use super::*;
+
+    #[test]
+    fn the_whole_example_is_simulated() {
+        let fleet = Fleet::new(131, false).unwrap();
+        let cumulative: Vec<usize> = fleet.plan.phases.iter().map(|phase| phase.agents_cumulative).collect();
+        assert_eq!(cumulative, [13, 32, 65, 131]);
+        assert!(fleet.plan.agents().all(|planned| planned.standby == Standby::Warm));
+    }
+
+    #[test]
+    fn a_small_fleet_has_all_phases() {
+        let fleet = Fleet::new(8, false).unwrap();
+        assert_eq!(fleet.plan.phases.len(), 4);
+        assert_eq!(fleet.plan.agents().count(), fleet.spec.agents.len());
+    }
+
+    #[test]
+    fn scarce_memory_stops_blues() {
+        for agents in [12, 131] {
+            let fleet = Fleet::new(agents, true).unwrap();
+            assert!(fleet.plan.agents().any(|planned| planned.standby == Standby::Stopped), "{agents}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What must hold after every event, checked against a model of its own that knows nothing of how the machines
+//! come to their decisions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellwether_core::{
+    id::{AgentName, Fence, Generation, InstanceId},
+    time::{Millis, Nanos},
+    traffic::{Change, State, TaskId},
+};
+
+/// A broken promise.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{invariant}: {detail}")]
+pub struct Violation {
+    pub invariant: &'static str,
+    pub detail: String,
+}
+
+pub(crate) fn violated<T>(invariant: &'static str, detail: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation { invariant, detail: detail.into() })
+}
+
+#[derive(Default)]
+pub(crate) struct Referee {
+    generation: Generation,
+    /// Who may take new leases of each agent, and under which fence.
+    holders: BTreeMap<AgentName, (Option<InstanceId>, Fence)>,
+    leased: BTreeMap<TaskId, InstanceId>,
+    submitted: BTreeSet<TaskId>,
+    finished: BTreeSet<TaskId>,
+    allocated: BTreeSet<InstanceId>,
+    /// Instances that ended without being asked to.
+    pub(crate) died: BTreeSet<InstanceId>,
+    /// The last instance that had each agent's traffic.
+    last_active: BTreeMap<AgentName, InstanceId>,
+    /// Agents that the gateway itself moved, until they are served again.
+    fell_back: BTreeSet<AgentName>,
+    away: BTreeMap<AgentName, Nanos>,
+    served_once: BTreeSet<AgentName>,
+    pub(crate) unavailable: Millis,
+    pub(crate) leases_lost: u64,
+}
+
+impl Referee {
+    pub(crate) fn changes(&mut self, changes: &[Change]) -> Result<(), Violation> {
+        for change in changes {
+            self.change(change)?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), Violation> {
+        match change {
+            Change::Generation { generation, .. } => {
+                if *generation != self.generation.next() {
+                    return violated("the generation grows by one", format!("{} then {generation}", self.generation));
+                }
+                self.generation = *generation;
+            }
+            Change::Routed { agent, route } => {
+                if let Some(active) = route.active {
+                    self.last_active.insert(agent.clone(), active);
+                }
+                let (_, before) = self.holders.insert(agent.clone(), (route.active, route.fence)).unwrap_or_default();
+                if route.fence < before {
+                    return violated("a fence never goes back", format!("{agent}: {before} then {}", route.fence));
+                }
+            }
+            Change::Queued { task } => {
+                if !self.submitted.insert(task.id.clone()) {
+                    return violated("a task is accepted once", task.id.to_string());
+                }
+            }
+            Change::Leased { id, lease, .. } => {
+                if let Some(holder) = self.leased.insert(id.clone(), lease.instance) {
+                    return violated("a task has one holder", format!("{id}: {holder} and {}", lease.instance));
+                }
+                let (active, fence) = self.holders.get(&lease.agent).copied().unwrap_or_default();
+                // A holder that asks again gets its own task again, under the fence it had.
+                if lease.fence >= fence && active != Some(lease.instance) {
+                    return violated("one fence holder per agent", format!("{id} went to {}", lease.instance));
+                }
+            }
+            Change::LeaseLost { task, lease, .. } => {
+                self.leases_lost += 1;
+                if self.leased.remove(&task.id) != Some(lease.instance) {
+                    return violated("a lease is lost by its holder", task.id.to_string());
+                }
+            }
+            Change::Finished { task, by, .. } => {
+                if !self.finished.insert(task.id.clone()) {
+                    return violated("a task is completed once", task.id.to_string());
+                }
+                let holder = self.leased.remove(&task.id);
+                if let Some((_, lease)) = by
+                    && holder != Some(lease.instance)
+                {
+                    return violated("only the holder completes a task", task.id.to_string());
+                }
+            }
+            Change::FellBack { agent, .. } => {
+                self.fell_back.insert(agent.clone());
+            }
+            Change::Enrolled { .. }
+            | Change::Settled { .. }
+            | Change::Places { .. }
+            | Change::Gone { .. }
+            | Change::Forgotten { .. }
+            | Change::Opened { .. }
+            | Change::Retired { .. }
+            | Change::DrainOver { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Every accepted task is queued, leased by exactly one, or was completed exactly once.
+    pub(crate) fn tasks_add_up(&self, queued: u64, leased: u64) -> Result<(), Violation> {
+        let (accepted, finished) = (self.submitted.len() as u64, self.finished.len() as u64);
+        if queued + leased + finished != accepted || leased != self.leased.len() as u64 {
+            return violated(
+                "no task is lost",
+                format!("accepted {accepted}, queued {queued}, leased {leased}, finished {finished}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// The tasks of a gateway that was restarted are those that were there before.
+    pub(crate) fn same_tasks<'a>(
+        &self,
+        tasks: impl Iterator<Item = &'a bellwether_core::traffic::Task>,
+    ) -> Result<(), Violation> {
+        let mut open = 0;
+        for task in tasks {
+            open += 1;
+            let holder = match &task.state {
+                State::Queued { .. } => None,
+                State::Leased(lease) => Some(lease.instance),
+            };
+            if !self.submitted.contains(&task.id)
+                || self.finished.contains(&task.id)
+                || self.leased.get(&task.id).copied() != holder
+            {
+                return violated("a restart of the gateway keeps every task", task.id.to_string());
+            }
+        }
+        if open + self.finished.len() != self.submitted.len() {
+            return violated("a restart of the gateway keeps every task", format!("{open} are left"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn allocated(&mut self, instance: InstanceId) -> Result<(), Violation> {
+        let newest = self.allocated.last().copied().unwrap_or_default();
+        if instance < newest && !self.allocated.contains(&instance) {
+            return violated("instance numbers grow", format!("{instance} after {newest}"));
+        }
+        self.allocated.insert(instance);
+        Ok(())
+    }
+
+    pub(crate) fn is_allocated(&self, instance: InstanceId) -> Result<(), Violation> {
+        if self.allocated.contains(&instance) {
+            return Ok(());
+        }
+        violated("no command for an instance that was never enrolled", instance.to_string())
+    }
+
+    /// Once an agent was served it is served, unless its instance died. `blamed` says that it did.
+    pub(crate) fn availability(
+        &mut self,
+        now: Nanos,
+        agent: &AgentName,
+        served: bool,
+        blamed: bool,
+    ) -> Result<(), Violation> {
+        if served {
+            self.fell_back.remove(agent);
+            self.served_once.insert(agent.clone());
+            if let Some(since) = self.away.remove(agent) {
+                self.unavailable = self.unavailable + now.since(since);
+            }
+        } else if self.served_once.contains(agent) && !self.away.contains_key(agent) {
+            if !blamed {
+                return violated("an agent that is served stays served", format!("{agent} lost its active instance"));
+            }
+            self.away.insert(agent.clone(), now);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn fell_back(&self, agent: &AgentName) -> bool {
+        self.fell_back.contains(agent)
+    }
+
+    pub(crate) fn lost_by_death(&self, agent: &AgentName) -> bool {
+        self.last_active.get(agent).is_some_and(|last| self.died.contains(last))
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        !self.away.is_empty()
+    }
+
+    pub(crate) fn open_tasks(&self) -> usize {
+        self.submitted.len() - self.finished.len()
+    }
+
+    pub(crate) fn tasks(&self) -> u64 {
+        self.submitted.len() as u64
+    }
+}

@@ -1,0 +1,162 @@
+//! What goes wrong in a run, and what must come of it all the same.
+
+use bellwether_core::time::Millis;
+
+/// Rates of deliberate faults. They act until the faults of the run stop; what a revision itself does wrong stays.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// The median time from start to the first request for a task.
+    pub boot: Millis,
+    pub boot_sigma: f64,
+    /// Greens that start and never ask for a task.
+    pub dead_greens: usize,
+    /// Chance that an instance ends by itself while it boots.
+    pub dies_in_boot: f64,
+    pub start_fails: f64,
+    /// Mean time between deaths anywhere in the fleet. Zero: never.
+    pub death_every: Millis,
+    /// The same for breaks of one of the two links.
+    pub link_breaks_every: Millis,
+    pub link_latency_max: Millis,
+    /// Chance that a message arrives twice.
+    pub duplicated: f64,
+    /// Chance that the controller dies at a message.
+    pub crash_per_message: f64,
+    pub gateway_dies_every: Millis,
+    /// Somebody presses buttons without thinking.
+    pub verbs_every: Millis,
+    /// Share of tasks that green fails.
+    pub green_errors: f64,
+    /// Memory is so scarce that blues must be stopped to make room for green.
+    pub scarce_memory: bool,
+    /// R36 for this run. Deaths on purpose would otherwise fail the first gate, and nothing after it would be seen.
+    pub availability_min: f64,
+    /// How it must end; none: in any way that is an end.
+    pub expect: Expect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    Any,
+    /// A gate may find harm where there is none, within its level; nothing else may undo this rollout.
+    CommittedOrFalseAlarm,
+    RolledBack,
+}
+
+const CALM: Scenario = Scenario {
+    name: "healthy",
+    about: "nothing goes wrong",
+    boot: Millis(2_500),
+    boot_sigma: 0.3,
+    dead_greens: 0,
+    dies_in_boot: 0.0,
+    start_fails: 0.0,
+    death_every: Millis::ZERO,
+    link_breaks_every: Millis::ZERO,
+    link_latency_max: Millis(3),
+    duplicated: 0.0,
+    crash_per_message: 0.0,
+    gateway_dies_every: Millis::ZERO,
+    verbs_every: Millis::ZERO,
+    green_errors: 0.0,
+    scarce_memory: false,
+    availability_min: 1.0,
+    expect: Expect::CommittedOrFalseAlarm,
+};
+
+const FAULTY: Scenario = Scenario { availability_min: 0.0, expect: Expect::Any, ..CALM };
+
+pub const SCENARIOS: [Scenario; 11] = [
+    CALM,
+    Scenario {
+        name: "slow-boots",
+        about: "instances take long to boot, some of them longer than they may",
+        boot: Millis(14_000),
+        boot_sigma: 0.6,
+        ..FAULTY
+    },
+    Scenario {
+        name: "dead-agents",
+        about: "greens that start and never ask for a task",
+        dead_greens: 2,
+        expect: Expect::RolledBack,
+        ..CALM
+    },
+    Scenario {
+        name: "deaths",
+        about: "instances of both sides die at any time, also while they boot",
+        death_every: Millis::from_mins(4),
+        dies_in_boot: 0.02,
+        start_fails: 0.01,
+        ..FAULTY
+    },
+    Scenario {
+        name: "lossy",
+        about: "links to driver and gateway break; messages are lost, late and doubled",
+        link_breaks_every: Millis::from_mins(3),
+        link_latency_max: Millis(400),
+        duplicated: 0.05,
+        death_every: Millis::from_mins(30),
+        ..FAULTY
+    },
+    Scenario {
+        name: "crashes",
+        about: "the controller dies at any message, and its wall clock jumps",
+        crash_per_message: 0.04,
+        death_every: Millis::from_mins(30),
+        ..FAULTY
+    },
+    Scenario {
+        name: "gateway-dies",
+        about: "the gateway is killed and goes on from its store",
+        gateway_dies_every: Millis::from_mins(8),
+        death_every: Millis::from_mins(20),
+        ..FAULTY
+    },
+    Scenario {
+        name: "operator",
+        about: "verbs at random moments",
+        verbs_every: Millis::from_mins(6),
+        death_every: Millis::from_mins(40),
+        ..FAULTY
+    },
+    Scenario {
+        name: "harm",
+        about: "green fails two tasks of five",
+        green_errors: 0.4,
+        expect: Expect::RolledBack,
+        ..CALM
+    },
+    Scenario {
+        name: "scarce-memory",
+        about: "blue and green of the whole fleet do not fit side by side",
+        scarce_memory: true,
+        verbs_every: Millis::from_mins(20),
+        death_every: Millis::from_mins(40),
+        ..FAULTY
+    },
+    Scenario {
+        name: "chaos",
+        about: "all of it together",
+        boot: Millis(6_000),
+        boot_sigma: 0.6,
+        dies_in_boot: 0.01,
+        start_fails: 0.01,
+        death_every: Millis::from_mins(10),
+        link_breaks_every: Millis::from_mins(6),
+        link_latency_max: Millis(200),
+        duplicated: 0.02,
+        crash_per_message: 0.004,
+        gateway_dies_every: Millis::from_mins(25),
+        verbs_every: Millis::from_mins(15),
+        ..FAULTY
+    },
+];
+
+impl Scenario {
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SCENARIOS.iter().find(|scenario| scenario.name == name)
+    }
+}

@@ -1,0 +1,141 @@
+//! Processes: they boot, ask for tasks, are frozen, end.
+
+use bellwether_core::{
+    id::{AgentName, InstanceId, RevisionId, Side},
+    port::driver::Exit,
+    rollout::Event,
+    time::Millis,
+};
+
+use super::{Happening, World, links::Link};
+use crate::{
+    driver::{Action, DriverCommand, Process, Way},
+    referee::Violation,
+};
+
+impl World {
+    pub(super) fn drive(&mut self, command: DriverCommand, starts: bool) -> Result<(), Violation> {
+        let instance = command.instance;
+        let way = self.driver.way(&command);
+        match (way, command.action) {
+            (Way::New, Action::Start { agent, side, revision }) => {
+                if self.faults() && self.fate.hit(self.scenario.start_fails) {
+                    let reason = "no process could be made".into();
+                    self.tell(Link::Driver, true, Event::StartFailed { instance, reason });
+                } else {
+                    self.spawn(instance, command.generation, (agent, side, revision));
+                }
+                Ok(())
+            }
+            (Way::Running, Action::Stop { grace }) => self.asked_to_end(instance, grace),
+            (Way::Running, Action::Freeze) => self.set_frozen(instance, true),
+            (Way::Running, Action::Thaw) => self.set_frozen(instance, false),
+            (Way::Unknown, _) => {
+                let exit = exit(!starts);
+                self.tell(Link::Driver, true, Event::Exited { instance, exit });
+                Ok(())
+            }
+            (Way::Running | Way::New | Way::Ended | Way::Stale, _) => Ok(()),
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        instance: InstanceId,
+        generation: bellwether_core::id::Generation,
+        (agent, side, revision): (AgentName, Side, RevisionId),
+    ) {
+        let need = self.plan.budget.needs.get(&agent).copied().unwrap_or_default();
+        let boot = self.chance.log_normal(self.scenario.boot, self.scenario.boot_sigma);
+        let dead = side == Side::Green && self.dead.contains(&agent);
+        let now = self.now();
+        let process = Process {
+            agent,
+            side,
+            revision,
+            bytes: match side {
+                Side::Blue => need.blue_bytes,
+                Side::Green => need.green_bytes,
+            },
+            polled: false,
+            healthy_at: (!dead).then(|| now + boot),
+            frozen: false,
+            stopping: false,
+            work: Vec::new(),
+            asks: true,
+        };
+        self.driver.begin(instance, generation, process);
+        let up = self.chance.between(Millis(5), Millis(80));
+        self.agenda.after(up, Happening::Up { instance });
+        if self.faults() && self.fate.hit(self.scenario.dies_in_boot) {
+            let after = self.fate.between(Millis::ZERO, boot);
+            self.agenda.after(after, Happening::Ends { instance, asked: false });
+        } else if !dead {
+            let first = boot + self.chance.between(Millis(5), Millis(200));
+            self.agenda.after(first, Happening::Asks { instance });
+        }
+    }
+
+    pub(super) fn up(&mut self, instance: InstanceId) -> Result<(), Violation> {
+        if self.driver.get(instance).is_some() {
+            self.tell(Link::Driver, false, Event::Started { instance });
+        }
+        Ok(())
+    }
+
+    /// The synchronous base ends at once; the other finishes what it works on, within its grace.
+    fn asked_to_end(&mut self, instance: InstanceId, grace: Millis) -> Result<(), Violation> {
+        let now = self.now();
+        let soon = self.chance.between(Millis(5), Millis(200));
+        let Some(process) = self.driver.get_mut(instance) else { return Ok(()) };
+        process.stopping = true;
+        let drains = process.frozen || (process.side == Side::Green && !process.work.is_empty());
+        let agent = process.agent.clone();
+        self.agenda.at(now + if drains { grace } else { soon }, Happening::Ends { instance, asked: true });
+        self.check_served(&agent)
+    }
+
+    fn set_frozen(&mut self, instance: InstanceId, frozen: bool) -> Result<(), Violation> {
+        let Some(process) = self.driver.get_mut(instance) else { return Ok(()) };
+        process.frozen = frozen;
+        let agent = process.agent.clone();
+        let event = if frozen { Event::Frozen { instance } } else { Event::Thawed { instance } };
+        self.tell(Link::Driver, false, event);
+        self.check_served(&agent)
+    }
+
+    pub(super) fn ends(&mut self, instance: InstanceId, asked: bool) -> Result<(), Violation> {
+        let Some(process) = self.driver.end(instance) else { return Ok(()) };
+        if !asked {
+            self.referee.died.insert(instance);
+        }
+        self.tell(Link::Driver, false, Event::Exited { instance, exit: exit(asked || process.stopping) });
+        self.check_served(&process.agent)
+    }
+
+    /// What has no more work to finish ends.
+    pub(super) fn ends_if_done(&mut self, instance: InstanceId) {
+        let done = self.driver.get(instance).is_some_and(|process| process.stopping && process.work.is_empty());
+        if done {
+            self.agenda.after(Millis(20), Happening::Ends { instance, asked: true });
+        }
+    }
+
+    /// Looks whether somebody serves the agent. Whoever takes an agent's traffic away is found out here.
+    pub(super) fn check_served(&mut self, agent: &AgentName) -> Result<(), Violation> {
+        let active = self.gateway.traffic.route(agent).active;
+        let process = active.and_then(|active| self.driver.get(active));
+        let served = process.is_some_and(Process::serves);
+        // It died; or what died before it left the agent to a blue that is frozen, or to nobody.
+        let blamed = match (active, process) {
+            (Some(active), None) => self.referee.died.contains(&active),
+            (Some(_), Some(process)) => process.frozen && self.referee.fell_back(agent),
+            (None, _) => self.referee.lost_by_death(agent),
+        };
+        self.referee.availability(self.now(), agent, served, blamed)
+    }
+}
+
+fn exit(asked: bool) -> Exit {
+    Exit { code: Some(i32::from(!asked)), signal: None, out_of_memory: false, asked }
+}

@@ -1,0 +1,58 @@
+//! People: one who starts the rollout and answers what it asks, and one who presses buttons.
+
+use bellwether_core::{
+    rollout::{Event, PauseReason, State, Verb, VerbKind},
+    time::Millis,
+};
+
+use super::{CARE_EVERY, Happening, World};
+use crate::referee::Violation;
+
+/// The fleet runs for this long before anybody wants to change it.
+const BEFORE: Millis = Millis::from_mins(10);
+
+impl World {
+    /// Declares the fleet, starts the rollout, and answers where it waits for a person.
+    pub(super) fn care(&mut self) -> Result<(), Violation> {
+        let machine = &self.shell.machine;
+        let declared = machine.is_declared();
+        self.agenda.after(if declared { CARE_EVERY } else { Millis(500) }, Happening::Caretaker);
+        if !declared {
+            let agents = self.declared.clone();
+            return self.at_controller(self.shell.life, None, Event::FleetDeclared { agents });
+        }
+        let Some(rollout) = machine.rollout() else {
+            let early = self.now() < bellwether_core::time::Nanos(0) + BEFORE || machine.without_ready_instance() > 0;
+            if early && self.faults() {
+                return Ok(());
+            }
+            let plan = Box::new(self.plan.clone());
+            return self.at_controller(self.shell.life, None, Event::Planned { plan, by: "caretaker".into() });
+        };
+        let verb = match (rollout.state, &rollout.paused) {
+            (State::NeedsAttention, _) => VerbKind::Rollback,
+            (_, Some(PauseReason::ThinEvidence)) => VerbKind::Promote,
+            (_, Some(PauseReason::Asked { .. })) if self.chance.hit(0.3) => VerbKind::Resume,
+            _ => return Ok(()),
+        };
+        self.ask_for(verb)
+    }
+
+    pub(super) fn careless_verb(&mut self) -> Result<(), Violation> {
+        self.again(self.scenario.verbs_every, Happening::Verb);
+        let verb = match self.fate.below(20) {
+            0..=5 => VerbKind::Pause,
+            6..=11 => VerbKind::Resume,
+            12..=16 => VerbKind::Promote,
+            17 => VerbKind::Rollback,
+            _ => VerbKind::Commit,
+        };
+        self.ask_for(verb)
+    }
+
+    fn ask_for(&mut self, verb: VerbKind) -> Result<(), Violation> {
+        let Some(rollout) = self.shell.machine.rollout().map(|rollout| rollout.id) else { return Ok(()) };
+        let verb = Verb { verb, rollout, by: "somebody".into(), reason: "it seemed right".into() };
+        self.at_controller(self.shell.life, None, Event::Verb(verb))
+    }
+}

@@ -1,0 +1,268 @@
+//! The load: tasks arrive, are leased, worked on with one model call each, and reported.
+
+use bellwether_core::{
+    id::{InstanceId, Side},
+    rollout::Event,
+    time::Millis,
+    traffic::{Addressee, Archived, Change, Completion, CutOver, LeaseEnd, Report, RouteError, Submission, TaskId},
+};
+
+use super::{Happening, TASK_EVERY, World, links::Link};
+use crate::{
+    gateway::Intent,
+    model::Call,
+    referee::{Violation, violated},
+};
+
+/// An idle agent asks this often; in between it sleeps, and nothing is simulated.
+const IDLE: Millis = Millis(5_000);
+
+impl World {
+    pub(super) fn at_gateway(&mut self, link: u64, intent: Intent) -> Result<(), Violation> {
+        if !self.arrives(Link::Gateway, link) || !self.gateway.up {
+            return Ok(());
+        }
+        let now = self.gateway_now();
+        let mut changes = Vec::new();
+        let mut answer = None;
+        match intent {
+            Intent::Enrol { instance, agent, side } => {
+                let card = self.gateway.card(instance, &agent, side);
+                match self.gateway.traffic.enrol(vec![card], &mut changes) {
+                    Ok(()) => answer = Some(Event::Enrolled { instances: vec![instance] }),
+                    Err(refusal) => return violated("the gateway enrols what it is told", refusal.to_string()),
+                }
+            }
+            Intent::CutOver { generation, moves, drain, revoke } => {
+                let done = self.gateway.traffic.cut_over(now, generation, &moves, drain, revoke, &mut changes);
+                answer = Some(match done {
+                    Ok(CutOver::Done | CutOver::Repeated) => Event::CutOver { generation },
+                    Err(RouteError::Stale { standing }) => Event::CutOverStale { standing },
+                    Err(error) => return violated("a cutover is possible or stale", error.to_string()),
+                });
+            }
+            Intent::Lost { instance } => {
+                // One that was forgotten already.
+                let _unknown = self.gateway.traffic.lost(now, instance, &mut changes);
+            }
+            Intent::Retire { instances } => self.gateway.traffic.retire(now, &instances, &mut changes),
+            Intent::Settle { instances } => self.gateway.traffic.settle(&instances, &mut changes),
+        }
+        if let Some(answer) = answer {
+            self.tell(Link::Gateway, true, answer);
+        }
+        self.changed(changes)
+    }
+
+    /// Stores what changed, has it checked, and lets everybody know whom it concerns.
+    pub(super) fn changed(&mut self, changes: Vec<Change>) -> Result<(), Violation> {
+        self.gateway.store(&changes);
+        self.referee.changes(&changes)?;
+        for change in changes {
+            match change {
+                Change::Queued { task } => self.wake_for(&task),
+                Change::LeaseLost { task, end, lease } => {
+                    if end != LeaseEnd::AskedAgain {
+                        let drawn = task.draw.map_or(lease.side, |draw| draw.side);
+                        self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side).lost_leases += 1;
+                        self.wake_for(&task);
+                    }
+                }
+                Change::Finished { task, by, lease_micros, .. } => {
+                    let served = by.as_ref().map_or(Side::Blue, |(_, lease)| lease.side);
+                    let drawn = task.draw.map_or(served, |draw| draw.side);
+                    let tasks = self.evidence.tasks(self.agenda.now(), &task.agent, drawn, served);
+                    match by {
+                        Some((Report::Completed { empty: false }, _)) => tasks.completed += 1,
+                        Some((Report::Completed { empty: true } | Report::Failed, _)) | None => tasks.failed += 1,
+                    }
+                    tasks.own_time.record(lease_micros);
+                    tasks.lease_time.record(lease_micros);
+                }
+                Change::Opened { instance, .. } => self.will_ask(instance),
+                // It does not know, and asks as ever.
+                Change::Retired { instance, .. } => self.will_ask(instance),
+                Change::Routed { agent, .. } => self.check_served(&agent)?,
+                Change::FellBack { agent, from, to, generation } => {
+                    self.tell(Link::Gateway, false, Event::FellBack { agent, from, to, generation });
+                }
+                Change::Enrolled { .. }
+                | Change::Settled { .. }
+                | Change::Places { .. }
+                | Change::Gone { .. }
+                | Change::Forgotten { .. }
+                | Change::Generation { .. }
+                | Change::DrainOver { .. }
+                | Change::Leased { .. } => {}
+            }
+        }
+        for (instance, revoked) in self.gateway.take_empty() {
+            self.tell(Link::Gateway, false, Event::Empty { instance, revoked });
+        }
+        self.rearm_gateway();
+        Ok(())
+    }
+
+    fn rearm_gateway(&mut self) {
+        let wanted = self.gateway.traffic.next_timeout();
+        if let Some(at) = wanted
+            && self.gateway.wakes_at.is_none_or(|before| at < before)
+        {
+            self.gateway.wakes_at = Some(at);
+            self.agenda.at(at, Happening::GatewayWakes);
+        }
+    }
+
+    pub(super) fn gateway_wakes(&mut self) -> Result<(), Violation> {
+        if !self.gateway.up || self.gateway.wakes_at.is_none_or(|at| at > self.now()) {
+            return Ok(());
+        }
+        self.gateway.wakes_at = None;
+        let mut changes = Vec::new();
+        let now = self.gateway_now();
+        self.gateway.traffic.expire(now, &mut changes);
+        self.changed(changes)
+    }
+
+    fn wake_for(&mut self, task: &bellwether_core::traffic::Task) {
+        if let Some(active) = self.gateway.traffic.route(&task.agent).active {
+            self.will_ask(active);
+        }
+        if task.draw.is_some() {
+            self.agenda.after(self.spec.tasks.takeover + Millis(1), Happening::TakeOver { task: task.id.clone() });
+        }
+    }
+
+    pub(super) fn will_ask(&mut self, instance: InstanceId) {
+        let after = self.chance.between(Millis(1), IDLE);
+        let Some(process) = self.driver.get_mut(instance) else { return };
+        if process.polled && !process.asks {
+            process.asks = true;
+            self.agenda.after(after, Happening::Asks { instance });
+        }
+    }
+
+    /// A task that waits too long is there for any idle agent of its type.
+    pub(super) fn take_over(&mut self, task: &TaskId) -> Result<(), Violation> {
+        let Some(waits) = self.gateway.traffic.task(task) else { return Ok(()) };
+        if matches!(waits.state, bellwether_core::traffic::State::Leased(_)) {
+            return Ok(());
+        }
+        let same_type = self.spec.agents.iter().filter(|agent| agent.agent_type == waits.agent_type);
+        let idle: Vec<InstanceId> = same_type
+            .filter_map(|agent| self.gateway.traffic.route(&agent.name).active)
+            .filter(|&active| self.driver.get(active).is_some_and(|process| process.serves()))
+            .collect();
+        for instance in idle {
+            self.will_ask(instance);
+        }
+        self.agenda.after(self.spec.tasks.takeover, Happening::TakeOver { task: task.clone() });
+        Ok(())
+    }
+
+    pub(super) fn arrival(&mut self) -> Result<(), Violation> {
+        // At the end no more is submitted, so that everything that was can be seen to be done.
+        if !self.state().is_some_and(bellwether_core::rollout::State::is_over) || self.faults() {
+            let after = self.chance.exponential(TASK_EVERY);
+            self.agenda.after(after, Happening::Arrival);
+        }
+        if !self.gateway.up {
+            return Ok(());
+        }
+        let agent = &self.spec.agents[self.chance.below(self.spec.agents.len())];
+        let to = if self.chance.hit(0.7) {
+            Addressee::Type(agent.agent_type.clone())
+        } else {
+            Addressee::Agent(agent.name.clone())
+        };
+        let id = TaskId::new(format!("t{}", self.referee.tasks() + 1));
+        let submission = Submission { id, to, chance: self.chance.number() };
+        let mut changes = Vec::new();
+        let now = self.gateway_now();
+        if let Err(refusal) = self.gateway.traffic.submit(now, submission, &mut changes) {
+            return violated("a task of the fleet is accepted", refusal.to_string());
+        }
+        self.changed(changes)
+    }
+
+    pub(super) fn asks(&mut self, instance: InstanceId) -> Result<(), Violation> {
+        let now = self.gateway_now();
+        let Some(process) = self.driver.get_mut(instance) else { return Ok(()) };
+        process.asks = false;
+        if process.frozen || process.stopping || !self.gateway.up {
+            // It asks once it can.
+            if !process.stopping {
+                process.asks = true;
+                self.agenda.after(IDLE, Happening::Asks { instance });
+            }
+            return Ok(());
+        }
+        process.polled = true;
+        let (places, held) = (process.places(), process.work.len());
+        if self.gateway.polled(instance) {
+            self.tell(Link::Gateway, false, Event::Polled { instance });
+        }
+        if held >= places as usize {
+            return Ok(());
+        }
+        let mut changes = Vec::new();
+        let granted = self.gateway.traffic.next(now, instance, Some(places), &mut changes);
+        if let Some(granted) = granted
+            && let Some(process) = self.driver.get_mut(instance)
+        {
+            process.work.push(granted.id.clone());
+            if let Some(model) = self.gateway.model_of(&process.agent).cloned() {
+                self.model.ask(Call { instance, task: granted.id, model });
+                self.begin_calls();
+            }
+            self.will_ask(instance);
+        }
+        self.changed(changes)
+    }
+
+    fn begin_calls(&mut self) {
+        while let Some((call, took)) = self.model.begin(&mut self.chance) {
+            self.gateway.traffic.renew(self.agenda.now(), &call.task, call.instance);
+            self.agenda.after(took, Happening::CallEnds { call, took });
+        }
+    }
+
+    pub(super) fn call_ends(&mut self, call: &Call, took: Millis) -> Result<(), Violation> {
+        self.model.end();
+        self.begin_calls();
+        self.gateway.traffic.renew(self.agenda.now(), &call.task, call.instance);
+        if let Some(process) = self.driver.get(call.instance) {
+            let (agent, side) = (process.agent.clone(), process.side);
+            self.evidence.call(self.agenda.now(), &agent, side, took);
+            let after = self.chance.between(Millis(20), Millis(300));
+            let (instance, task) = (call.instance, call.task.clone());
+            self.agenda.after(after, Happening::Reports { instance, task, again: false });
+        }
+        Ok(())
+    }
+
+    pub(super) fn reports(&mut self, instance: InstanceId, task: &TaskId, again: bool) -> Result<(), Violation> {
+        let Some(process) = self.driver.get_mut(instance) else { return Ok(()) };
+        if process.frozen || !self.gateway.up {
+            self.agenda.after(Millis(1_000), Happening::Reports { instance, task: task.clone(), again });
+            return Ok(());
+        }
+        process.work.retain(|work| work != task);
+        let fails = process.side == Side::Green && !again && self.fate.hit(self.scenario.green_errors);
+        let report = if fails { Report::Failed } else { Report::Completed { empty: false } };
+        let now = self.gateway_now();
+        let archived: Option<Archived> = self.gateway.archive.get(task).copied();
+        let mut changes = Vec::new();
+        let completion = self.gateway.traffic.complete(now, task, instance, report, archived, &mut changes);
+        if again && matches!(completion, Completion::Accepted { .. }) && archived.is_some() {
+            return violated("a task is completed once", format!("{task}: accepted again"));
+        }
+        if !again && self.faults() && self.fate.hit(self.scenario.duplicated) {
+            // The answer was lost, so it says so once more.
+            self.agenda.after(IDLE, Happening::Reports { instance, task: task.clone(), again: true });
+        }
+        self.ends_if_done(instance);
+        self.will_ask(instance);
+        self.changed(changes)
+    }
+}
