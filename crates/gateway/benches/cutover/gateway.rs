@@ -1,0 +1,123 @@
+//! The gateway in a process of its own: this program again, with a hidden argument.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use anyhow::{Context, bail, ensure};
+use bellwether_core::spec::Spec;
+use tokio_util::sync::CancellationToken;
+
+/// As many as the product gives it on this kind of machine.
+const THREADS_MAX: usize = 4;
+
+pub(crate) struct Gateway {
+    child: Child,
+    address: SocketAddr,
+    link: PathBuf,
+    _state: State,
+}
+
+impl Gateway {
+    pub(crate) fn start(spec: &Spec) -> anyhow::Result<Self> {
+        let state = State::new()?;
+        fs::write(state.0.join("spec.json"), serde_json::to_vec(spec)?)?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("--as-gateway")
+            .arg(&state.0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the gateway")?;
+        let mut port = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output).read_line(&mut port)?;
+        }
+        let link = state.0.join("gateway.sock");
+        let mut gateway = Self { child, address: ([127, 0, 0, 1], 0).into(), link, _state: state };
+        let port = port.trim().parse().context("the gateway ended before it told its port")?;
+        gateway.address.set_port(port);
+        Ok(gateway)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn link(&self) -> &Path {
+        &self.link
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as it ends in earnest.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        ensure!(status.success(), "{status}");
+        Ok(())
+    }
+}
+
+impl Drop for Gateway {
+    /// After [`Gateway::stop`] there is nothing left to end.
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The gateway's state directory, removed with it.
+struct State(PathBuf);
+
+impl State {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("bellwether-bench-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// The child: serves until its standard input ends, which it does at the latest with the parent.
+pub(crate) fn serve(state: &Path) -> anyhow::Result<()> {
+    let spec = serde_json::from_slice(&fs::read(state.join("spec.json"))?)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let mut output = std::io::stdout();
+    writeln!(output, "{port}")?;
+    output.flush()?;
+    let shutdown = CancellationToken::new();
+    let ending = shutdown.clone();
+    thread::spawn(move || {
+        // However the wait ends, there is nobody left to serve.
+        drop(std::io::stdin().read_to_end(&mut Vec::new()));
+        ending.cancel();
+    });
+    let config = bellwether_gateway::Config {
+        listener,
+        store: state.join("gateway.sqlite"),
+        link: state.join("gateway.sock"),
+        port,
+        spec,
+        threads: thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX)),
+    };
+    if let Err(error) = bellwether_gateway::run(config, shutdown) {
+        bail!("the gateway stopped: {:#}", anyhow::Error::from(error));
+    }
+    Ok(())
+}
