@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Durations in microseconds, counted by bucket.
+///
+/// Travels as a list of pairs: a map with numbers as keys does not survive every JSON reader.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "Vec<(u16, u64)>", into = "Vec<(u16, u64)>")]
 pub struct Histogram {
     counts: BTreeMap<u16, u64>,
 }
@@ -69,6 +71,23 @@ impl Histogram {
     /// Samples as (value in microseconds, count), ascending.
     pub fn iter(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         self.counts.iter().map(|(&b, &c)| (midpoint(b), c))
+    }
+}
+
+impl From<Vec<(u16, u64)>> for Histogram {
+    fn from(pairs: Vec<(u16, u64)>) -> Self {
+        let mut histogram = Self::default();
+        for (bucket, count) in pairs {
+            let held = histogram.counts.entry(bucket).or_default();
+            *held = held.saturating_add(count);
+        }
+        histogram
+    }
+}
+
+impl From<Histogram> for Vec<(u16, u64)> {
+    fn from(histogram: Histogram) -> Self {
+        histogram.counts.into_iter().collect()
     }
 }
 

@@ -103,7 +103,8 @@ async fn read_on<A: DeserializeOwned, E: DeserializeOwned>(
             }
             Ok(None) => break,
             Err(error) => {
-                tracing::warn!(%error, "link broke");
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%error, cause, "link broke");
                 break;
             }
         }

@@ -129,3 +129,32 @@ pub enum GatewayEvent {
     /// A one-second record was closed.
     Second { record: Box<Second> },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::{Calls, Cell, Pushes, Tasks};
+
+    #[test]
+    fn a_second_with_times_in_it_survives_the_wire() {
+        let mut tasks = Tasks { completed: 2, ..Tasks::default() };
+        tasks.own_time.record(1_234);
+        tasks.lease_time.record(98_765);
+        let cell = Cell {
+            agent: "a".into(),
+            model: ModelName::new("m"),
+            drawn: Side::Blue,
+            served: Side::Green,
+            tasks,
+            calls: Calls::default(),
+            pushes: Pushes::default(),
+        };
+        let record = Second { number: 7, cells: vec![cell], ..Second::default() };
+        let answer = GatewayAnswer::Seconds { records: vec![record.clone()], last: 7 };
+        let event = GatewayEvent::Second { record: Box::new(record) };
+        let back = |text: String| serde_json::from_str(&text).unwrap();
+        assert_eq!(answer, back(serde_json::to_string(&answer).unwrap()));
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(event, serde_json::from_str(&text).unwrap());
+    }
+}
