@@ -133,7 +133,9 @@ impl Serving {
         let left = tokio::select! {
             left = orderly => left,
             () = signals.next() => {
-                // Asked twice: what was being waited for is killed. The children end with this process.
+                // Asked twice: what was being waited for is killed. The children end with this process, and until
+                // then nobody takes their commands.
+                hosting.abort();
                 if stop_agents { driver.stop_all(Millis::ZERO).await } else { Vec::new() }
             }
         };
