@@ -1,0 +1,12 @@
+//! The gateway on real sockets, from outside.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
+mod agent;
+mod identity;
+mod pull;
+mod push;
+mod restart;
+mod streams;
+mod submit;
+mod world;
