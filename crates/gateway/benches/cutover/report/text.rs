@@ -28,9 +28,10 @@ impl fmt::Display for Report {
         self.latency.iter().try_for_each(|window| latency(f, window))?;
         writeln!(
             f,
-            "\nbusy cores: gateway {:.2}, targets and load {:.2}; requests left {} late at p99",
+            "\nbusy cores: gateway {:.2}, targets and load {:.2}, others {:.2}; requests left {} late at p99",
             self.busy_cores.gateway,
             self.busy_cores.load,
+            self.busy_cores.others,
             Ms(self.lag_p99_ms)
         )?;
         writeln!(f, "{}", if self.passed { "passed" } else { "FAILED" })
