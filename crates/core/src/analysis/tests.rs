@@ -442,11 +442,10 @@ fn any_count() -> impl Strategy<Value = u64> {
 
 /// Any histogram that a record could carry, the absurd ones included.
 fn any_histogram() -> impl Strategy<Value = Histogram> {
-    prop::collection::btree_map(any::<u16>(), prop_oneof![1u64..50, any::<u64>()], 0..6)
-        .prop_map(|counts| {
-            let pairs: Vec<(u16, u64)> = counts.into_iter().collect();
-            serde_json::from_value(serde_json::to_value(pairs).unwrap()).unwrap()
-        })
+    prop::collection::btree_map(any::<u16>(), prop_oneof![1u64..50, any::<u64>()], 0..6).prop_map(|counts| {
+        let pairs: Vec<(u16, u64)> = counts.into_iter().collect();
+        serde_json::from_value(serde_json::to_value(pairs).unwrap()).unwrap()
+    })
 }
 
 prop_compose! {
