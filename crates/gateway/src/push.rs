@@ -26,6 +26,7 @@ use crate::{
     hop, limits,
     pool::Sender,
     problem::{problem, retry_later},
+    server::Place,
     table::Found,
     target::{Claim, Target},
     tunnel,
@@ -91,20 +92,28 @@ impl Waiting<'_> {
 /// A request as it will be sent, less what depends on the instance.
 struct Prepared {
     request: Request,
-    /// The client's side of a tunnel, if it asks for one, and the protocol that it names.
-    upgrade: Option<(OnUpgrade, HeaderValue)>,
+    upgrade: Option<Upgrade>,
+}
+
+/// A client that wants to switch protocols.
+struct Upgrade {
+    client: OnUpgrade,
+    protocol: HeaderValue,
+    /// The connection's place under the bound, kept for as long as the tunnel.
+    place: Option<Place>,
 }
 
 impl Prepared {
     fn of(mut request: Request, rest: PathAndQuery) -> Self {
         let client = hyper::upgrade::on(&mut request);
+        let place = request.extensions_mut().remove();
         let protocol = hop::strip(request.headers_mut());
         if let Some(protocol) = &protocol {
             hop::put_upgrade(request.headers_mut(), protocol.clone());
         }
         *request.uri_mut() = rest.into();
         *request.version_mut() = Version::HTTP_11;
-        Self { request, upgrade: protocol.map(|protocol| (client, protocol)) }
+        Self { request, upgrade: protocol.map(|protocol| Upgrade { client, protocol, place }) }
     }
 }
 
@@ -214,10 +223,10 @@ fn open_tunnel(
     door: &Arc<Door>,
     claim: Claim,
     mut response: hyper::Response<Incoming>,
-    upgrade: Option<(OnUpgrade, HeaderValue)>,
+    upgrade: Option<Upgrade>,
     began: Instant,
 ) -> Response {
-    let Some((client, asked)) = upgrade else {
+    let Some(Upgrade { client, protocol: asked, place }) = upgrade else {
         count(door, claim.target(), Ended::Broken, StatusCode::BAD_GATEWAY, began);
         return problem(StatusCode::BAD_GATEWAY, "the instance switched protocols unasked");
     };
@@ -230,7 +239,7 @@ fn open_tunnel(
         let target = claim.target();
         let ended = tunnel::run(client, upstream, target.cut_token()).await;
         count(&tunnel, target, ended, StatusCode::SWITCHING_PROTOCOLS, began);
-        drop(claim);
+        drop((claim, place));
     });
     Response::from_parts(head, body::empty())
 }

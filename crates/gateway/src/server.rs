@@ -19,6 +19,12 @@ use crate::{
     limits, service,
 };
 
+/// A connection's place under the bound. A tunnel that grows from the connection keeps it.
+#[derive(Clone)]
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
 /// Serves until told to stop, and then until what is in flight has ended or the grace is over.
 pub(crate) fn run(listener: std::net::TcpListener, house: Arc<House>, shutdown: CancellationToken) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -71,10 +77,9 @@ async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, door: Arc<Door>,
         Err(error) => return tracing::debug!(%error, "the client left at once"),
     };
     let IpAddr::V4(called) = called else { return tracing::debug!(%called, "not an IPv4 connection") };
-    // A tunnel that grows from the connection goes on being counted.
-    let permit = Arc::new(permit);
+    let place = Place { _permit: Arc::new(permit) };
     let service = service_fn(|mut request| {
-        request.extensions_mut().insert(permit.clone());
+        request.extensions_mut().insert(place.clone());
         let door = door.clone();
         async move { Ok::<_, std::convert::Infallible>(service::answer(&door, called, request).await) }
     });

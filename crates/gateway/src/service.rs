@@ -126,15 +126,18 @@ async fn model_call(door: &Arc<Door>, target: Option<Arc<Target>>, path: &str, r
         hold: Some(Box::new(working)),
     };
     let cut = target.cut_token();
+    // Counted before the call is dropped, because with the call the instance may be empty.
+    let cut_off = async {
+        cut.cancelled().await;
+        target.count_revoked();
+    };
     tokio::select! {
-        response = door.model.serve(caller, path, request) => response.map(|inner| {
+        response = door.model.serve(caller, path, request) => {
+            let (cut, target) = (cut.clone(), target.clone());
             let end = move |how| if how == Ended::Cut { target.count_revoked() };
-            Guarded::new(inner, cut, end).boxed_unsync()
-        }),
-        () = target.cut_token().cancelled_owned() => {
-            target.count_revoked();
-            problem(StatusCode::SERVICE_UNAVAILABLE, "cut at the drain limit")
+            response.map(|inner| Guarded::new(inner, cut, end).boxed_unsync())
         }
+        () = cut_off => problem(StatusCode::SERVICE_UNAVAILABLE, "cut at the drain limit"),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Target {
     side: Mutex<Side>,
     claims: Claims,
     events: UnboundedSender<GatewayEvent>,
-    /// Ends streams and calls at the drain limit. A target that is opened again has a fresh one.
+    /// Ends the streams and calls that are under way. Those that begin after a cut have a fresh one.
     cut: Mutex<CancellationToken>,
     /// Leases and streams that were taken from it since it was last retired.
     revoked: AtomicU64,
@@ -78,10 +78,6 @@ impl Target {
     }
 
     pub(crate) fn open(&self, generation: Generation) {
-        let mut cut = lock(&self.cut);
-        if cut.is_cancelled() {
-            *cut = CancellationToken::new();
-        }
         self.revoked.store(0, Ordering::Relaxed);
         self.claims.open(generation);
     }
@@ -96,9 +92,9 @@ impl Target {
         self.claims.view().retired
     }
 
-    /// Ends what is still in flight to and from the instance.
+    /// Ends what is in flight to and from the instance. What it begins in standby is left alone.
     pub(crate) fn cut(&self) {
-        lock(&self.cut).cancel();
+        std::mem::take(&mut *lock(&self.cut)).cancel();
     }
 
     pub(crate) fn cut_token(&self) -> CancellationToken {

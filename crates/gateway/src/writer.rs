@@ -99,13 +99,18 @@ impl Writer {
             if purge {
                 next_purge = Instant::now() + limits::PURGE_EVERY;
             }
-            match self.work(&mut batch, purge) {
-                Ok(()) => self.publish_and_answer()?,
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the store cannot be written");
-                    batch.clear();
-                    self.start_over()?;
-                }
+            self.work_off(&mut batch, purge)?;
+        }
+    }
+
+    /// One transaction and all that follows from it.
+    fn work_off(&mut self, batch: &mut Vec<Ask>, purge: bool) -> Result<(), StoreError> {
+        match self.work(batch, purge) {
+            Ok(()) => self.publish_and_answer(),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the store cannot be written");
+                batch.clear();
+                self.start_over()
             }
         }
     }
@@ -171,3 +176,6 @@ impl Writer {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

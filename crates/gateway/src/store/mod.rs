@@ -98,6 +98,17 @@ impl Store {
         }
     }
 
+    /// Makes the disk look full beyond this many pages.
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self, pages: u32) -> u32 {
+        self.connection.query_row(&format!("PRAGMA max_page_count={pages}"), (), |row| row.get(0)).unwrap()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pages(&self) -> u32 {
+        self.connection.query_row("PRAGMA page_count", (), |row| row.get(0)).unwrap()
+    }
+
     fn begin(&mut self) -> Result<&Connection, StoreError> {
         if !self.in_transaction {
             self.connection.execute_batch("BEGIN IMMEDIATE").during("written to")?;

@@ -4,6 +4,7 @@
 
 mod agent;
 mod identity;
+mod model_calls;
 mod pull;
 mod push;
 mod restart;

@@ -1,0 +1,120 @@
+//! A store that cannot be written for a while.
+
+use std::{
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU32},
+};
+
+use bellwether_core::{
+    id::{Generation, InstanceId, InstanceToken, ModelName, Side},
+    port::gateway::{GatewayAnswer, GatewayIntent, InstanceCard, Move},
+    spec::{Sources, parse_fleet},
+    time::Millis,
+    traffic::{Addressee, TaskId},
+};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    desk::{Desk, Submission, SubmitAnswer, Unavailable},
+};
+
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn scratch() -> Scratch {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("bw-writer-{}-{n}", std::process::id()));
+    std::fs::create_dir_all(&path).unwrap();
+    Scratch(path)
+}
+
+fn writer(store: Store) -> Writer {
+    let text = "version: 1\nagents:\n  defaults: {command: [x], type: worker}\n  list: [a]\n";
+    let sources = Sources { name: "fleet.yaml", text, read: &|_| Err(String::new()) };
+    let spec = parse_fleet(&sources).unwrap();
+    let (events, _) = mpsc::unbounded_channel();
+    let board = Arc::new(Board::new(&spec, Clock::start(), events));
+    let agents = vec![("a".into(), "worker".into())];
+    let loaded = store.load().unwrap();
+    Writer::new(board, store, loaded, spec.tasks, agents)
+}
+
+fn submit(id: &str, bytes: usize) -> impl FnOnce(Tell<SubmitAnswer>) -> Ask {
+    let (id, to) = (TaskId::new(id), Addressee::Agent("a".into()));
+    let body = format!("{{\"id\":\"{id}\",\"p\":\"{}\"}}", "x".repeat(bytes)).into_bytes();
+    move |tell| Ask::Submit(Submission { id, to, body, chance: 0 }, tell)
+}
+
+/// Works off what is asked until the answer is there.
+async fn ask<T>(writer: &mut Writer, ask: impl FnOnce(Tell<T>) -> Ask) -> Result<T, Unavailable> {
+    let (asks, mut asked) = mpsc::channel(1);
+    let desk = Desk::new(asks);
+    let work = async {
+        let mut batch = vec![asked.recv().await.unwrap()];
+        writer.work_off(&mut batch, false).unwrap();
+    };
+    tokio::join!(desk.ask(ask), work).0
+}
+
+#[tokio::test]
+async fn while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost() {
+    let scratch = scratch();
+    let store = Store::open(&scratch.0.join("gateway.sqlite")).unwrap();
+    let mut w = writer(store);
+    let card = InstanceCard {
+        instance: InstanceId(1),
+        agent: "a".into(),
+        agent_type: "worker".into(),
+        model: ModelName::new("m"),
+        side: Side::Blue,
+        token: InstanceToken::new("token"),
+        address: Ipv4Addr::LOCALHOST,
+        upstream: None,
+    };
+    let moves = vec![Move { agent: "a".into(), to: InstanceId(1), fallback: None }];
+    let cut_over = GatewayIntent::CutOver { generation: Generation(1), moves, drain: Millis::ZERO, revoke: false };
+    for intent in [GatewayIntent::Enrol { cards: vec![card] }, cut_over] {
+        let answer = ask(&mut w, |tell| Ask::Intent(intent, tell)).await.unwrap();
+        assert!(matches!(answer, GatewayAnswer::Done { .. }), "{answer:?}");
+    }
+    assert!(matches!(ask(&mut w, submit("t1", 10)).await, Ok(SubmitAnswer::Queued { .. })));
+
+    let pages = w.store.pages();
+    w.store.limit_pages(pages);
+    assert!(ask(&mut w, submit("t2", 100_000)).await.is_err(), "not promised");
+    assert_eq!(w.traffic.queued(), 1, "nor remembered");
+    let counts = ask(&mut w, Ask::Counts).await.unwrap();
+    assert_eq!((counts.queued, counts.leased), (1, 0), "reading goes on");
+
+    w.store.limit_pages(pages + 1000);
+    let again = ask(&mut w, submit("t2", 100_000)).await;
+    assert!(matches!(again, Ok(SubmitAnswer::Queued { .. })), "the key was not used up");
+    for id in ["t1", "t2"] {
+        let next = |tell| Ask::Next { instance: InstanceId(1), places: Some(2), tell };
+        let handed_out = ask(&mut w, next).await.unwrap().unwrap();
+        assert_eq!(handed_out.granted.id.as_str(), id);
+    }
+    assert_eq!(w.board.table.load().instance(InstanceId(1)).unwrap().view().held, 2);
+}
+
+#[tokio::test]
+async fn questions_that_came_together_fail_together() {
+    let scratch = scratch();
+    let mut w = writer(Store::open(&scratch.0.join("gateway.sqlite")).unwrap());
+    w.store.limit_pages(w.store.pages());
+    let (small, small_told) = tokio::sync::oneshot::channel();
+    let (large, large_told) = tokio::sync::oneshot::channel();
+    let mut batch = vec![submit("small", 1)(small), submit("large", 100_000)(large)];
+    w.work_off(&mut batch, false).unwrap();
+    assert!(small_told.await.is_err() && large_told.await.is_err());
+    assert_eq!((w.traffic.queued(), w.store.load().unwrap().snapshot.tasks.len()), (0, 0));
+}

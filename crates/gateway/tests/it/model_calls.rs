@@ -1,0 +1,85 @@
+//! Model calls as a use of the instance that makes them. How they are admitted and passed on is tested beside it.
+
+use std::sync::Arc;
+
+use bellwether_core::{
+    id::{InstanceId, Side},
+    port::gateway::GatewayIntent,
+    time::Millis,
+};
+use hyper::{Method, StatusCode};
+use tokio::task::JoinHandle;
+
+use crate::{
+    agent::Agent,
+    world::{Answer, BLUE, FLEET, GREEN, World, card, eventually},
+};
+
+const CALL: &str = r#"{"model":"tinyllama","prompt":"p","stream":false}"#;
+
+/// Blue of `a` is active, and the model server answers when the test lets it.
+async fn with_model() -> (World, Agent) {
+    let model = Agent::start("generated").await;
+    let mut world = World::of(&FLEET.replace("127.0.0.1:9", &model.address.to_string())).await;
+    let cards = vec![card(BLUE, Side::Blue, None), card(GREEN, Side::Green, None)];
+    world.done(GatewayIntent::Enrol { cards }).await;
+    world.cut_over(BLUE).await;
+    (world, model)
+}
+
+/// Returns when the model server has the call.
+async fn generate(world: &World, model: &Agent, path: &'static str, task: &'static str) -> JoinHandle<Answer> {
+    let http = world.http.clone();
+    let call = tokio::spawn(async move { http.call(Method::POST, path, &[("x-bellwether-task", task)], CALL).await });
+    let seen = Arc::clone(&model.seen);
+    eventually("the model server has the call", || async {
+        // The first is to load the model.
+        seen.lock().unwrap().iter().filter(|head| head.uri.path() == "/api/generate").count() == 2
+    })
+    .await;
+    call
+}
+
+#[tokio::test]
+async fn a_retired_instance_is_not_empty_before_its_model_call_ended() {
+    let (mut world, model) = with_model().await;
+    let call = generate(&world, &model, "/i/token-1/ollama/api/generate", "none").await;
+    world.cut_over(GREEN).await;
+    let blue = world.instance(BLUE).await;
+    assert!(blue.quiesced && blue.held == 1, "{blue:?}");
+    model.go.notify_one();
+    assert_eq!(call.await.unwrap().text(), "generated");
+    assert_eq!(world.empty(BLUE).await, 0);
+}
+
+#[tokio::test]
+async fn a_call_at_the_root_is_of_the_instance_that_was_addressed() {
+    let (world, model) = with_model().await;
+    let call = generate(&world, &model, "/api/generate", "none").await;
+    assert_eq!(world.instance(BLUE).await.held, 1);
+    model.go.notify_one();
+    assert_eq!(call.await.unwrap().status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn at_the_drain_limit_a_model_call_is_cut_and_its_lease_revoked() {
+    let (mut world, model) = with_model().await;
+    world.submit("t1").await;
+    assert_eq!(world.next_id(BLUE).await.as_deref(), Some("t1"));
+    assert_eq!(world.instance(BLUE).await.held, 1);
+    let call = generate(&world, &model, "/i/token-1/ollama/api/generate", "t1").await;
+    assert_eq!(world.instance(BLUE).await.held, 2, "a lease and a call");
+    world.cut_over_with(GREEN, None, Millis(20)).await;
+    assert_eq!(call.await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.empty(BLUE).await, 2);
+    let standby = world.http.get("/i/token-1/ollama/api/tags").await;
+    assert_eq!(standby.text(), "generated", "what begins in standby is not cut");
+}
+
+#[tokio::test]
+async fn an_instance_that_is_forgotten_is_cut_off_at_once() {
+    let (world, model) = with_model().await;
+    let call = generate(&world, &model, "/i/token-1/ollama/api/generate", "none").await;
+    world.done(GatewayIntent::Retire { instances: vec![InstanceId(BLUE)] }).await;
+    assert_eq!(call.await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+}
