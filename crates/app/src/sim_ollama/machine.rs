@@ -126,6 +126,8 @@ enum Due {
     Token {
         call: CallId,
     },
+    /// A runner may be known to be idle.
+    Idle,
 }
 
 impl Runner {
@@ -214,6 +216,7 @@ impl Machine {
                 Due::Loaded { runner } => self.loaded(runner),
                 Due::Unloaded { runner } => self.runners.retain(|gone| gone.id != runner),
                 Due::Token { call } => self.token(call),
+                Due::Idle => {}
             }
             self.settle();
         }
@@ -335,6 +338,9 @@ impl Machine {
     }
 
     /// Unloads the same model with another context, else the one that was not used for longest, once it is idle.
+    ///
+    /// That it is idle is known only some time after its last call has ended. Whoever asks again at once still
+    /// finds the model loaded.
     fn make_room_for(&mut self, runs: &Runs) {
         if self.runners.iter().any(|runner| matches!(runner.phase, Phase::Unloading)) {
             return;
@@ -343,14 +349,16 @@ impl Machine {
             .runners
             .iter_mut()
             .min_by_key(|runner| (runner.runs.model != runs.model, !runner.is_idle(), runner.last_used));
-        if let Some(victim) = victim
-            && victim.is_idle()
-        {
-            victim.phase = Phase::Unloading;
-            let runner = victim.id;
-            let span = self.jittered(self.params.unload_us * 1000);
-            self.schedule(span, Due::Unloaded { runner });
+        let Some(victim) = victim.filter(|victim| victim.is_idle()) else { return };
+        let known = victim.last_used.0 + self.params.linger_us * 1000;
+        if self.now.0 < known {
+            let span = known - self.now.0;
+            return self.schedule(span, Due::Idle);
         }
+        victim.phase = Phase::Unloading;
+        let runner = victim.id;
+        let span = self.jittered(self.params.unload_us * 1000);
+        self.schedule(span, Due::Unloaded { runner });
     }
 
     fn unload_released(&mut self) {

@@ -20,6 +20,8 @@ pub(crate) struct Params {
     pub(crate) load_us: u64,
     /// From the decision to unload a model to the next load; also after a load that was aborted.
     pub(crate) unload_us: u64,
+    /// From the end of a model's last call until the scheduler knows that the model is idle.
+    pub(crate) linger_us: u64,
     /// Per call, before the prompt is evaluated.
     pub(crate) call_us: u64,
     pub(crate) prompt_token_us: u64,
@@ -32,8 +34,9 @@ pub(crate) struct Params {
 }
 
 pub(crate) const FROZEN: Params = Params {
-    load_us: 215_000,
+    load_us: 230_000,
     unload_us: 30_000,
+    linger_us: 1_500,
     call_us: 460,
     prompt_token_us: 20,
     output_token_us: 1_100,

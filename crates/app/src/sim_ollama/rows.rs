@@ -15,8 +15,10 @@ const DURATION: Millis = Millis::from_secs(60);
 const PATIENCE: Millis = Millis::from_secs(10);
 /// Clients do not all start in the same instant.
 const START_OVER: Millis = Millis::from_secs(1);
+/// From the end of one request to the arrival of the next.
+const TURNAROUND_US: std::ops::Range<u64> = 500..2_500;
 const MODELS: [&str; 3] = ["a:latest", "b:latest", "c:latest"];
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 16;
 
 #[derive(Default)]
 struct Row {
@@ -44,7 +46,7 @@ impl Row {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Act {
-    Start { client: usize },
+    Ask { client: usize },
     GiveUp { call: u64 },
 }
 
@@ -57,7 +59,7 @@ fn closed_loop(connections: &[usize], models: usize, seed: u64) -> Row {
     let clients = connections.iter().enumerate().flat_map(|(client, &n)| std::iter::repeat_n(client, n));
     for (i, client) in clients.enumerate() {
         let at = Nanos(START_OVER.0 * 1_000_000 * i as u64 / total as u64);
-        acts.push(Reverse((at, Act::Start { client })));
+        acts.push(Reverse((at, Act::Ask { client })));
     }
     let mut open: HashMap<u64, (usize, Nanos)> = HashMap::new();
     let mut next = 0;
@@ -69,7 +71,7 @@ fn closed_loop(connections: &[usize], models: usize, seed: u64) -> Row {
             return row;
         }
         machine.advance(now);
-        let mut starting = Vec::new();
+        let (mut starting, mut asking) = (Vec::new(), Vec::new());
         while let Some((call, notice)) = machine.poll() {
             match notice {
                 Notice::Token => {}
@@ -87,7 +89,7 @@ fn closed_loop(connections: &[usize], models: usize, seed: u64) -> Row {
         {
             acts.pop();
             match act {
-                Act::Start { client } => starting.push(client),
+                Act::Ask { client } => asking.push(client),
                 Act::GiveUp { call } => {
                     if let Some((client, _)) = open.remove(&call) {
                         machine.leave(now, call);
@@ -98,6 +100,10 @@ fn closed_loop(connections: &[usize], models: usize, seed: u64) -> Row {
             }
         }
         for client in starting {
+            let at = Nanos(now.0 + chance.u64(TURNAROUND_US) * 1000);
+            acts.push(Reverse((at, Act::Ask { client })));
+        }
+        for client in asking {
             let runs = Runs { model: MODELS[chance.usize(..models)].into(), context: None };
             machine.arrive(now, next, Work { runs, prompt_tokens: 20, output_tokens: 8, release: false });
             open.insert(next, (client, now));

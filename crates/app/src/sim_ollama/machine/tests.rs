@@ -4,6 +4,7 @@ const SHAPE: Shape = Shape { slots: 2, resident: 1, queue_max: 4 };
 const PARAMS: Params = Params {
     load_us: 100_000,
     unload_us: 10_000,
+    linger_us: 0,
     call_us: 0,
     prompt_token_us: 1_000,
     output_token_us: 1_000,
