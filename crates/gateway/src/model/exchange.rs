@@ -6,31 +6,22 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::{StatusCode, body::Incoming, header::CONTENT_LENGTH};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use hyper::{StatusCode, body::Incoming};
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
+    carriage::Carriage,
     dialect::Dialect,
-    inbound::remove_hop_by_hop,
-    relay::{Chunk, relay},
     upstream::{Broken, Connection, Outgoing, Upstream},
-    watch::{Figures, Form, Watch},
+    watch::Figures,
 };
-use crate::body::{BoxError, Response};
+use crate::body::Response;
 
 /// Pauses before another try at a server that is busy or cannot be reached. After the last its answer stands.
 const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
-/// A caller that takes nothing for so long has left: a slot is not a parking space.
-const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// Of an answer that nobody will read.
 const DISCARD_MAX: usize = 64 << 10;
-
-const CUT: &str = "the model server broke the answer off";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -62,16 +53,21 @@ pub(super) enum Unanswered {
     Broken(Broken),
 }
 
-/// Sends the request and passes the answer on. Returns when the server is done with it.
+/// Sends the request and passes the answer on. Returns when the server is done with it. `heard` is told what a
+/// complete answer says of itself before the caller can know that it is complete.
 pub(super) async fn pass(
     upstream: &Upstream,
     outgoing: &Outgoing,
     dialect: Dialect,
     mut answer: oneshot::Sender<Response>,
+    heard: &dyn Fn(Figures),
 ) -> Passed {
     let started = Instant::now();
     match reach(upstream, outgoing, &mut answer).await {
-        Ok((response, connection)) => carry(upstream, connection, response, dialect, answer, started).await,
+        Ok((response, connection)) => {
+            let (carriage, body) = Carriage::new(response, answer, started, heard);
+            carriage.run(body, upstream, connection, dialect).await
+        }
         Err(Unanswered::Left) => Passed::unanswered(Outcome::Cancelled, started),
         Err(Unanswered::Broken(error)) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a model call failed");
@@ -147,104 +143,8 @@ async fn rest(pause: Duration, answer: &mut oneshot::Sender<Response>) -> Result
     }
 }
 
-async fn give_up(connection: Connection) {
+pub(super) async fn give_up(connection: Connection) {
     if !connection.close().await {
         tracing::warn!("the model server did not close a connection that was given up; its slot may still be busy");
     }
-}
-
-enum End {
-    Over,
-    Broken(hyper::Error),
-    Left,
-}
-
-async fn carry(
-    upstream: &Upstream,
-    connection: Connection,
-    response: hyper::Response<Incoming>,
-    dialect: Dialect,
-    answer: oneshot::Sender<Response>,
-    started: Instant,
-) -> Passed {
-    let (mut head, mut body) = response.into_parts();
-    let ok = head.status.is_success();
-    let sized = head.headers.contains_key(CONTENT_LENGTH);
-    let mut watch = Watch::new(Form::of(&head.headers));
-    remove_hop_by_hop(&mut head.headers);
-    let (chunks, relayed) = relay();
-    let mut first_byte = None;
-    let end = match answer.send(Response::from_parts(head, relayed)) {
-        Ok(()) => copy(&mut body, &chunks, &mut watch, &mut first_byte, started).await,
-        Err(_) => End::Left,
-    };
-    let service = started.elapsed();
-    let mid_line = watch.is_mid_line();
-    if matches!(end, End::Over) {
-        watch.end();
-    }
-    let outcome = match &end {
-        _ if ok && watch.is_complete() => Outcome::Succeeded,
-        End::Left => Outcome::Cancelled,
-        End::Over | End::Broken(_) => Outcome::Failed,
-    };
-    drop(body);
-    match end {
-        End::Over => {
-            if ok && outcome == Outcome::Failed && watch.is_stream() && !watch.said_error() && !sized {
-                tell(&chunks, Ok(dialect.last_words(CUT, mid_line))).await;
-            }
-            drop(chunks);
-            upstream.keep(connection).await;
-        }
-        End::Broken(error) => {
-            if outcome == Outcome::Failed {
-                tracing::warn!(%error, "an answer broke off");
-                if ok && watch.is_stream() && !watch.said_error() && !sized {
-                    tell(&chunks, Ok(dialect.last_words(CUT, mid_line))).await;
-                } else {
-                    tell(&chunks, Err(BoxError::from(error))).await;
-                }
-            }
-            drop(chunks);
-            give_up(connection).await;
-        }
-        End::Left => give_up(connection).await,
-    }
-    Passed { outcome, first_byte, service, figures: watch.figures() }
-}
-
-/// Until the answer ends, breaks off, or nobody takes it any more.
-async fn copy(
-    body: &mut Incoming,
-    chunks: &mpsc::Sender<Chunk>,
-    watch: &mut Watch,
-    first_byte: &mut Option<Duration>,
-    started: Instant,
-) -> End {
-    loop {
-        let frame = tokio::select! {
-            biased;
-            frame = body.frame() => frame,
-            () = chunks.closed() => return End::Left,
-        };
-        let data: Bytes = match frame {
-            None => return End::Over,
-            Some(Err(error)) => return End::Broken(error),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => data,
-                Err(_trailers) => continue,
-            },
-        };
-        first_byte.get_or_insert_with(|| started.elapsed());
-        watch.read(&data);
-        if chunks.send_timeout(Ok(data), STALL_LIMIT).await.is_err() {
-            return End::Left;
-        }
-    }
-}
-
-/// Best effort: if the caller has gone there is nobody to tell.
-async fn tell(chunks: &mpsc::Sender<Chunk>, chunk: Chunk) {
-    chunks.send_timeout(chunk, STALL_LIMIT).await.ok();
 }

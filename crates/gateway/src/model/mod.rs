@@ -5,6 +5,7 @@
 //! slots; what only reads passes without a slot; what would change the server for everybody is refused.
 
 mod admission;
+mod carriage;
 mod dialect;
 mod exchange;
 mod inbound;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bellwether_core::{id::ModelName, inference::Limits, observation::Calls};
+use bellwether_core::{id::ModelName, inference::Limits, observation::Calls, time::Millis};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{
@@ -30,6 +30,7 @@ use super::{
     exchange::{self, Outcome, Passed, Unanswered},
     inbound::HeldBody,
     upstream::{Outgoing, Upstream},
+    watch::Figures,
 };
 use crate::{
     body::Response,
@@ -158,7 +159,7 @@ async fn serve(owner: Rc<Owner>, call: Call) {
                 () = answer.closed() => return,
             };
             if permit.is_ok() {
-                exchange::pass(&owner.upstream, &outgoing, dialect, answer).await;
+                exchange::pass(&owner.upstream, &outgoing, dialect, answer, &|_| ()).await;
             }
         }
     }
@@ -194,7 +195,8 @@ async fn admit(
         return;
     }
     let dispatched = Instant::now();
-    let passed = exchange::pass(&owner.upstream, outgoing, dialect, answer).await;
+    let heard = |figures: Figures| account.waited_for_load(figures.load);
+    let passed = exchange::pass(&owner.upstream, outgoing, dialect, answer, &heard).await;
     drop(permit);
     account.ended(&passed, dispatched.elapsed());
 }
@@ -220,11 +222,14 @@ impl Account<'_> {
         self.count(|calls| calls.queue_wait.record(micros(wait)));
     }
 
+    fn waited_for_load(&self, load: Millis) {
+        if load.0 > 0 {
+            self.owner.waits.add(&self.caller, load.0 * 1000);
+        }
+    }
+
     fn ended(&self, passed: &Passed, held: Duration) {
         let Passed { outcome, first_byte, service, figures } = *passed;
-        if figures.load.0 > 0 {
-            self.owner.waits.add(&self.caller, figures.load.0 * 1000);
-        }
         self.count(|calls| {
             match outcome {
                 Outcome::Succeeded => {

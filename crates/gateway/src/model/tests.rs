@@ -5,7 +5,7 @@ mod server;
 use std::time::Duration;
 
 use bellwether_core::{
-    id::{AgentName, Side},
+    id::{AgentName, InstanceId, Side},
     inference::Limits,
     observation::Calls,
     time::{Millis, UnixMillis},
@@ -25,13 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Front {
     model: Arc<Model>,
     recorder: Arc<Recorder>,
+    waits: Arc<Waits>,
     address: std::net::SocketAddr,
 }
 
 impl Front {
     async fn new(url: &str, limits: Limits) -> Self {
         let recorder = Arc::new(Recorder::default());
-        let model = Model::with_limits(url, limits, Arc::clone(&recorder), Arc::new(Waits::default()));
+        let waits = Arc::new(Waits::default());
+        let model = Model::with_limits(url, limits, Arc::clone(&recorder), Arc::clone(&waits));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = Arc::clone(&model);
@@ -47,9 +49,9 @@ impl Front {
                             let agent = request.headers().get("x-agent").map_or("a", |name| name.to_str().unwrap());
                             let caller = Caller {
                                 agent: AgentName::from(agent),
-                                instance: None,
+                                instance: Some(InstanceId(1)),
                                 side: Side::Green,
-                                task: None,
+                                task: Some("t".to_owned()),
                                 hold: None,
                             };
                             let path = request.uri().path_and_query().unwrap().as_str().to_owned();
@@ -63,7 +65,7 @@ impl Front {
                 });
             }
         });
-        Self { model, recorder, address }
+        Self { model, recorder, waits, address }
     }
 
     async fn scripted(script: Script, slots: u32) -> (Self, Server) {
@@ -150,6 +152,16 @@ async fn a_call_passes_byte_for_byte_and_is_counted() {
     let gauges = front.model.gauges();
     assert_eq!((gauges.slots_busy, gauges.slots_peak, gauges.model_switches), (0, 1, 1));
     assert_eq!(front.model.gauges().model_switches, 0, "switches are told once");
+}
+
+#[tokio::test]
+async fn waits_are_known_before_the_caller_has_its_answer() {
+    for whole in [false, true] {
+        let (front, _server) = Front::scripted(Script { whole, ..Script::default() }, 1).await;
+        assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK);
+        let waited = Duration::from_micros(front.waits.take("t", InstanceId(1)));
+        assert!(waited >= server::LOAD, "whole: {whole}, {waited:?}");
+    }
 }
 
 #[tokio::test]

@@ -18,11 +18,16 @@ use tokio::{
 /// A streamed answer of two lines.
 pub(super) const LINES: [&str; 2] = [
     "{\"response\":\"hel\",\"done\":false}\n",
-    "{\"response\":\"lo\",\"done\":true,\"prompt_eval_count\":11,\"eval_count\":2,\"load_duration\":1000000}\n",
+    "{\"response\":\"lo\",\"done\":true,\"prompt_eval_count\":11,\"eval_count\":2,\"load_duration\":7000000000}\n",
 ];
+
+/// What the second of them says of the time to load.
+pub(super) const LOAD: Duration = Duration::from_secs(7);
 
 #[derive(Clone, Default)]
 pub(super) struct Script {
+    /// Answers with the last line alone, as one object of known length.
+    pub(super) whole: bool,
     /// Before the first byte of an answer.
     pub(super) think: Duration,
     /// Holds every answer after its first line until [`Server::resume`].
@@ -187,6 +192,11 @@ async fn answer(state: &State, v1: bool, write: &mut (impl AsyncWriteExt + Unpin
         let body = "{\"error\":\"server busy, please try again\"}";
         let head = format!("HTTP/1.1 503 Busy\r\ncontent-length: {}\r\n\r\n", body.len());
         return write.write_all(format!("{head}{body}").as_bytes()).await.is_ok();
+    }
+    if script.whole {
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", LINES[1].len());
+        return write.write_all(format!("{head}{}", LINES[1]).as_bytes()).await.is_ok();
     }
     let content_type = if v1 { "text/event-stream" } else { "application/x-ndjson" };
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n");
