@@ -1,7 +1,7 @@
 //! Fetches what was seen and hands it to the analysis. Stateless: every judgement is made from the gateway's
 //! spooled records and the stored samples, so that a controller that was away judges the same.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use bellwether_core::{
     analysis::{self, AgentUsage, Baseline, ClientAccount, GateReport, JudgeInput, Judgement, Looks, SummaryInput},
@@ -22,7 +22,7 @@ pub(crate) struct Evidence {
     pub(crate) journal: PathBuf,
 }
 
-/// Why evidence could not be had. The question is asked again when the link is back.
+/// Why evidence could not be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Missing {
     #[error("the gateway did not hand out its records")]
@@ -41,24 +41,25 @@ pub(crate) enum Missing {
 
 impl Evidence {
     pub(crate) async fn measure_baseline(self, rollout: &Rollout, inputs: &mpsc::Sender<Input>) {
-        let (until_second, refused) = match self.baseline_window(rollout, u64::MAX).await {
-            Ok(window) => {
-                let until = window.last_second();
-                (until, Baseline::new(window, rollout.plan.baseline).err().map(|error| error.to_string()))
+        let measured = insist("measure the baseline", || async {
+            match self.baseline_window(rollout, u64::MAX).await {
+                Ok(window) => {
+                    let until = window.last_second();
+                    Ok((until, Baseline::new(window, rollout.plan.baseline).err().map(|error| error.to_string())))
+                }
+                Err(Missing::NoWindow) => Ok((0, Some("the window of the baseline was never opened".to_owned()))),
+                Err(error) => Err(error),
             }
-            Err(Missing::NoWindow) => (0, Some("the window of the baseline was never opened".into())),
-            Err(error) => return tracing::error!(error = chain(&error), "cannot measure the baseline"),
-        };
-        send(inputs, Event::BaselineMeasured { rollout: rollout.id, until_second, refused }).await;
+        });
+        if let Some((until_second, refused)) = measured.await {
+            send(inputs, Event::BaselineMeasured { rollout: rollout.id, until_second, refused }).await;
+        }
     }
 
     pub(crate) async fn judge(self, rollout: &Rollout, window: Window, look: u32, inputs: &mpsc::Sender<Input>) {
-        match self.report(rollout, window, look).await {
-            Ok(report) => {
-                tracing::info!(rollout = %rollout.id, ?window, look, verdict = ?report.verdict(), "judged");
-                send(inputs, Event::Judged { rollout: rollout.id, look, report }).await;
-            }
-            Err(error) => tracing::error!(error = chain(&error), ?window, "cannot judge"),
+        if let Some(report) = insist("judge", || self.report(rollout, window, look)).await {
+            tracing::info!(rollout = %rollout.id, ?window, look, verdict = ?report.verdict(), "judged");
+            send(inputs, Event::Judged { rollout: rollout.id, look, report }).await;
         }
     }
 
@@ -113,7 +114,7 @@ impl Evidence {
             baseline: &baseline,
             phase: &phase,
             green_agents: &green_agents,
-            looks: Looks { look: look.min(looks_max), looks_max, gates },
+            looks: Looks { look, looks_max, gates },
         }))
     }
 
@@ -155,9 +156,11 @@ impl Evidence {
                 break;
             }
         }
+        let agents = u32::try_from(self.spec.agents.len()).unwrap_or(u32::MAX);
+        for without_ready in self.stored(move |journal| journal.availability(after, until)).await? {
+            window.availability(agents, without_ready);
+        }
         for beat in self.beats(from_wall, until_wall).await? {
-            let agents = u32::try_from(self.spec.agents.len()).unwrap_or(u32::MAX);
-            window.availability(agents, beat.without_ready_instance);
             let sample = beat.agents.into_iter().filter(|agent| agent.serving).filter_map(|agent| {
                 let cpu_cores = agent.cpu_cores?;
                 Some(AgentUsage { agent: agent.agent, side: agent.side, memory_bytes: agent.memory_bytes, cpu_cores })
@@ -168,11 +171,36 @@ impl Evidence {
     }
 
     async fn beats(&self, from: UnixMillis, until: UnixMillis) -> Result<Vec<Beat>, Missing> {
-        let path = self.journal.clone();
-        let read = move || Journal::open(&path)?.usage(from.0, until.0.min(i64::MAX.cast_unsigned()));
-        let texts = tokio::task::spawn_blocking(read).await??;
+        let until = until.0.min(i64::MAX.cast_unsigned());
+        let texts = self.stored(move |journal| journal.usage(from.0, until)).await?;
         texts.iter().map(|text| serde_json::from_str(text).map_err(Missing::from)).collect()
     }
+
+    async fn stored<T, F>(&self, read: F) -> Result<Vec<T>, Missing>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Journal) -> Result<Vec<T>, crate::error::Error> + Send + 'static,
+    {
+        let path = self.journal.clone();
+        let read = move || Journal::open(&path).and_then(|journal| read(&journal));
+        Ok(tokio::task::spawn_blocking(read).await??)
+    }
+}
+
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// After this many tries the question rests until the controller looks at the world again.
+const TRIES_MAX: u32 = 60;
+
+/// A gate must not wait for ever because one reading failed.
+async fn insist<T, F: Future<Output = Result<T, Missing>>>(what: &str, read: impl Fn() -> F) -> Option<T> {
+    for attempt in 1..=TRIES_MAX {
+        match read().await {
+            Ok(value) => return Some(value),
+            Err(error) => tracing::error!(error = chain(&error), attempt, "cannot {what} yet"),
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
+    None
 }
 
 /// Only a client that told its requests has an account; what it left out counts as none.

@@ -34,6 +34,10 @@ impl Journal {
                  event TEXT NOT NULL,
                  check_crc INTEGER NOT NULL
              ) STRICT;
+             CREATE TABLE IF NOT EXISTS availability (
+                 second INTEGER PRIMARY KEY,
+                 without_ready INTEGER NOT NULL
+             ) STRICT;
              CREATE TABLE IF NOT EXISTS usage (
                  wall_ms INTEGER PRIMARY KEY,
                  sample TEXT NOT NULL
@@ -103,6 +107,32 @@ impl Journal {
             })
             .map_err(Error::WriteJournal)?;
         Ok(())
+    }
+
+    /// How many agents no ready instance served when this one-second record was closed.
+    pub(crate) fn put_availability(&self, second: u64, without_ready: u32, keep: u64) -> Result<(), Error> {
+        self.db
+            .execute(
+                "INSERT OR REPLACE INTO availability (second, without_ready) VALUES (?, ?)",
+                params![second.cast_signed(), without_ready],
+            )
+            .and_then(|_| {
+                self.db.execute("DELETE FROM availability WHERE second < ?", [second.saturating_sub(keep).cast_signed()])
+            })
+            .map_err(Error::WriteJournal)?;
+        Ok(())
+    }
+
+    /// Of the records in `(after, until]`.
+    pub(crate) fn availability(&self, after: u64, until: u64) -> Result<Vec<u32>, Error> {
+        let mut samples = self
+            .db
+            .prepare_cached("SELECT without_ready FROM availability WHERE second > ? AND second <= ? ORDER BY second")
+            .map_err(Error::WriteJournal)?;
+        let until = until.min(i64::MAX.cast_unsigned());
+        let rows =
+            samples.query_map([after.cast_signed(), until.cast_signed()], |row| row.get(0)).map_err(Error::WriteJournal)?;
+        rows.collect::<Result<_, _>>().map_err(Error::WriteJournal)
     }
 
     pub(crate) fn usage(&self, from_ms: u64, until_ms: u64) -> Result<Vec<String>, Error> {

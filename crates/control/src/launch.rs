@@ -134,9 +134,15 @@ fn secret(path: &Path) -> Result<[u8; 32], Error> {
         Ok(mut file) => file.read_exact(&mut secret).map_err(failed)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut secret)).map_err(failed)?;
-            let mut file =
-                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-            std::io::Write::write_all(&mut file, &secret).and_then(|()| file.sync_all()).map_err(failed)?;
+            // Written beside and renamed, so that a crash in between leaves no half of one.
+            let beside = path.with_extension("new");
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside);
+            let written = file.and_then(|mut file| {
+                std::io::Write::write_all(&mut file, &secret)?;
+                file.sync_all()
+            });
+            written.and_then(|()| std::fs::rename(&beside, path)).map_err(failed)?;
         }
         Err(error) => return Err(failed(error)),
     }

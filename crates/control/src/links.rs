@@ -26,6 +26,8 @@ pub(crate) enum News<E> {
 }
 
 const RETRY_FIRST: Duration = Duration::from_millis(20);
+/// The other end answers from memory; what takes longer is stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
 impl<A: DeserializeOwned + Send + Sync + 'static> Link<A> {
@@ -49,6 +51,12 @@ impl<A: DeserializeOwned + Send + Sync + 'static> Link<A> {
             Err(_closed) => None,
         };
         client.ok_or(bellwether_link::Error::Closed)?.ask(request).await
+    }
+
+    /// Asks over the link as it is now: an error if it is down or the other end does not answer in time.
+    pub(crate) async fn ask_now(&self, request: &impl Serialize) -> Result<A, bellwether_link::Error> {
+        let asked = async { self.send(request).await?.wait().await };
+        tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(bellwether_link::Error::Closed))
     }
 
     /// Sends over the link as it is now: requests arrive in the order of the calls.

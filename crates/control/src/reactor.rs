@@ -55,8 +55,8 @@ pub(crate) struct Reactor {
 
 /// Inputs taken into one journal transaction.
 const BATCH_MAX: usize = 256;
-/// Samples of memory and CPU are kept this long.
-const USAGE_KEPT_MS: u64 = 24 * 3600 * 1000;
+/// Samples of memory, CPU and availability are kept this long.
+const SAMPLES_KEPT_S: u64 = 24 * 3600;
 
 /// Answers to operators wait until what they asked for is durable.
 type Replies = Vec<Box<dyn FnOnce() + Send>>;
@@ -110,7 +110,7 @@ impl Reactor {
                     }
                 }
                 Input::Gateway(News::Event(event)) => {
-                    if let Some(event) = self.gateway_event(event) {
+                    if let Some(event) = self.gateway_event(event)? {
                         self.step(event, &mut records, &mut commands);
                     }
                 }
@@ -193,7 +193,7 @@ impl Reactor {
                 let wall_ms = self.clock.now().wall.0;
                 let beat = self.usage.beat(wall_ms, &sample, host, &self.machine);
                 match serde_json::to_string(&beat) {
-                    Ok(text) => self.journal.put_usage(wall_ms, &text, USAGE_KEPT_MS)?,
+                    Ok(text) => self.journal.put_usage(wall_ms, &text, SAMPLES_KEPT_S * 1000)?,
                     Err(error) => tracing::error!(%error, "a sample of memory and CPU could not be written"),
                 }
                 None
@@ -201,8 +201,8 @@ impl Reactor {
         })
     }
 
-    fn gateway_event(&mut self, event: GatewayEvent) -> Option<Event> {
-        match event {
+    fn gateway_event(&mut self, event: GatewayEvent) -> Result<Option<Event>, Error> {
+        Ok(match event {
             GatewayEvent::Polled { instance } => Some(Event::Polled { instance }),
             GatewayEvent::Empty { instance, revoked } => Some(Event::Empty { instance, revoked }),
             GatewayEvent::FellBack { agent, from, to, generation } => {
@@ -210,28 +210,31 @@ impl Reactor {
                 Some(Event::FellBack { agent, from, to, generation })
             }
             GatewayEvent::Second { record } => {
-                self.second(*record);
+                self.second(*record)?;
                 None
             }
-        }
+        })
     }
 
-    fn second(&mut self, record: Second) {
+    fn second(&mut self, record: Second) -> Result<(), Error> {
         self.last_second = self.last_second.max(record.number);
+        let without_ready = u32::try_from(self.machine.without_ready_instance()).unwrap_or(u32::MAX);
+        self.journal.put_availability(record.number, without_ready, SAMPLES_KEPT_S)?;
         self.shared.live(record);
+        Ok(())
     }
 
-    /// Looks at both worlds and tells the machine. No command is sent meanwhile, so that what is seen is not
+    /// Looks at both worlds and tells the machine. Where one is away, its return is the next occasion. No command is sent meanwhile, so that what is seen is not
     /// overtaken by what is asked for.
     async fn converge(&mut self) -> Result<(), Error> {
-        let running = match self.effects.driver.ask(&DriverRequest::Observe).await {
+        let running = match self.effects.driver.ask_now(&DriverRequest::Observe).await {
             Ok(DriverAnswer::Observed { instances }) => instances,
             Ok(other) => return Ok(tracing::error!(?other, "the driver did not say what runs")),
             Err(error) => {
                 return Ok(tracing::warn!(%error, "cannot see what runs; looking again when the link is back"));
             }
         };
-        let gateway = match self.effects.gateway.ask(&GatewayIntent::Observe).await {
+        let gateway = match self.effects.gateway.ask_now(&GatewayIntent::Observe).await {
             Ok(GatewayAnswer::Observed(view)) => *view,
             Ok(other) => return Ok(tracing::error!(?other, "the gateway did not say how it stands")),
             Err(error) => {

@@ -13,8 +13,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Beat {
     pub(crate) agents: Vec<AgentBeat>,
-    /// Agents that no ready instance served at this beat.
-    pub(crate) without_ready_instance: u32,
     pub(crate) memory_bytes: u64,
 }
 
@@ -42,7 +40,6 @@ impl UsageLog {
     pub(crate) fn beat(&mut self, wall_ms: u64, sample: &[Usage], host: HostUsage, machine: &Controller) -> Beat {
         let before = std::mem::take(&mut self.last);
         let mut beat = Beat {
-            without_ready_instance: u32::try_from(machine.without_ready_instance()).unwrap_or(u32::MAX),
             memory_bytes: sample.iter().map(|usage| usage.memory_bytes).sum(),
             agents: Vec::with_capacity(sample.len()),
         };

@@ -127,7 +127,11 @@ fn plan_for(shared: &Shared, request: &StartRequest) -> Result<Plan, Vec<Diagnos
         blue_peak_bytes: published.blue_peaks.clone(),
         green_peak_bytes: published.green_peaks.clone(),
     };
-    plan::make(&published.current_spec(&shared.spec), &release, &measured, request.speed)
+    let mut spec = published.current_spec(&shared.spec);
+    if let Some(baseline) = request.baseline {
+        spec.rollout.baseline = baseline;
+    }
+    plan::make(&spec, &release, &measured, request.speed)
 }
 
 async fn ask<T>(shared: &Shared, input: Input, replied: oneshot::Receiver<Result<T, Refusal>>) -> Result<T, Response> {

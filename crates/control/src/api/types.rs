@@ -5,6 +5,7 @@ use bellwether_core::{
     diagnostic::Diagnostic,
     id::RolloutId,
     rollout::{ControllerView, RolloutView},
+    time::Millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,9 @@ pub struct StartRequest {
     /// Bakes and validation are divided by this.
     #[serde(default = "one")]
     pub speed: f64,
+    /// Measured for this long instead of what the fleet file says.
+    #[serde(default)]
+    pub baseline: Option<Millis>,
     pub by: String,
 }
 
