@@ -34,8 +34,10 @@ impl Stat {
         self.state == b'T'
     }
 
+    /// CPU time so far. The scheduler's own account of the threads that live is exact to the nanosecond; the
+    /// ticks of `stat` are coarse, but include threads that have ended and children that were reaped.
     pub fn cpu_micros(&self) -> u64 {
-        ticks_to_micros(self.cpu_ticks)
+        ticks_to_micros(self.cpu_ticks).max(scheduled_micros(self.pid))
     }
 }
 
@@ -114,6 +116,16 @@ pub fn machine() -> io::Result<Machine> {
     Ok(machine)
 }
 
+/// Zero where the kernel keeps no such account, or the process is gone.
+fn scheduled_micros(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let nanos = threads.filter_map(|thread| {
+        let text = read_start(thread.path().join("schedstat").to_str()?).ok()?;
+        String::from_utf8_lossy(&text).split_ascii_whitespace().next()?.parse::<u64>().ok()
+    });
+    nanos.sum::<u64>() / 1000
+}
+
 fn ticks_to_micros(ticks: u64) -> u64 {
     static PER_SECOND: LazyLock<u64> = LazyLock::new(|| rustix::param::clock_ticks_per_second().max(1));
     ticks.saturating_mul(1_000_000) / *PER_SECOND
@@ -174,6 +186,23 @@ mod tests {
         assert!(stat.started_ticks > 0 && !stat.is_dead());
         assert!(pss_bytes(me).unwrap() > 100_000);
         assert!(all().unwrap().iter().any(|other| other.pid == me));
+    }
+
+    #[test]
+    fn cpu_time_below_a_tick_is_seen() {
+        let tick = ticks_to_micros(1);
+        let child = std::process::Command::new("sleep").arg("5").spawn();
+        let mut child = child.unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let used = loop {
+            let used = stat(child.id()).unwrap().cpu_micros();
+            if used > 0 || std::time::Instant::now() > deadline {
+                break used;
+            }
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(used > 0 && used < 20 * tick, "starting `sleep` took {used} µs");
     }
 
     #[test]
