@@ -18,7 +18,7 @@ const START_OVER: Millis = Millis::from_secs(1);
 /// From the end of one request to the arrival of the next.
 const TURNAROUND_US: std::ops::Range<u64> = 500..2_500;
 const MODELS: [&str; 3] = ["a:latest", "b:latest", "c:latest"];
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 8;
 
 #[derive(Default)]
 struct Row {
