@@ -186,6 +186,7 @@ impl Controller {
             }
         }
         let id = RolloutId(self.rollouts.len() as u64 + 1);
+        self.fleet.limit(&plan.budget);
         let rollout = Rollout::new(id, by, plan, now.wall);
         rollout.begin(&mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out });
         self.rollouts.push(rollout);

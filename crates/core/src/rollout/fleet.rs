@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     command::Command,
     event::FleetAgent,
+    room::Room,
     seat::{Is, STOP_GRACE, Seat, Want},
     timers::{Timer, Timers},
 };
 use crate::{
     id::{AgentName, AgentType, Generation, InstanceId, Side},
+    plan::Budget,
     port::gateway::{GatewayView, Move},
     time::{Millis, Now},
 };
@@ -91,6 +93,10 @@ pub(crate) struct Fleet {
     draining: BTreeSet<InstanceId>,
     /// The next cutovers to blue revoke what green holds, because the trigger blames it.
     pub(crate) revoke: bool,
+    /// While a rollout is under way.
+    room: Option<Room>,
+    /// Agents with a seat that should run and has no room yet.
+    waiting: BTreeSet<AgentName>,
     /// Agents whose seats or route may need something. Work per event grows with these, not with the fleet.
     dirty: BTreeSet<AgentName>,
 }
@@ -276,9 +282,42 @@ impl Fleet {
         }
     }
 
+    /// From here on nothing starts that the plan's ledger has no room for.
+    pub(crate) fn limit(&mut self, budget: &Budget) {
+        self.room = Room::new(budget).and_then(|mut room| {
+            let fits = self.agents.keys().all(|agent| room.hold(agent, Side::Blue));
+            // A plan that does not even know what runs says nothing about room.
+            fits.then_some(room)
+        });
+    }
+
+    pub(crate) fn lift_limit(&mut self) {
+        self.room = None;
+    }
+
+    /// Whether the seat may run: it has room in memory, now or already.
+    pub(crate) fn has_room(&mut self, agent: &AgentName, side: Side) -> bool {
+        self.room.as_mut().is_none_or(|room| room.hold(agent, side))
+    }
+
+    /// Takes back the room of seats that are empty and should be.
+    fn reclaim(&mut self, agents: &[AgentName]) {
+        let Some(room) = &mut self.room else { return };
+        for name in agents {
+            let Some(agent) = self.agents.get(name) else { continue };
+            for side in [Side::Blue, Side::Green] {
+                if agent.seat(side).is_none_or(|seat| seat.want == Want::Stopped && seat.is == Is::Empty) {
+                    room.release(name, side);
+                }
+            }
+        }
+    }
+
     /// Issues what is missing for everything that was touched, and one cutover for all agents that can move.
     pub(crate) fn reconcile(&mut self, timers: &mut Timers, out: &mut Vec<Command>) {
+        self.dirty.append(&mut self.waiting);
         let dirty: Vec<AgentName> = self.dirty.iter().cloned().collect();
+        self.reclaim(&dirty);
         let mut unmoved = BTreeSet::new();
         let mut moves = Vec::new();
         let mut drain = Millis::ZERO;
@@ -292,6 +331,11 @@ impl Fleet {
                 let moving = self.cutover.as_ref().is_some_and(|c| c.moves.iter().any(|m| Some(m.to) == instance));
                 let idle =
                     instance != active && !desired && !moving && instance.is_none_or(|i| !self.draining.contains(&i));
+                let starts = seat.is == Is::Empty && seat.want != Want::Stopped;
+                if starts && !self.room.as_mut().is_none_or(|room| room.hold(&name, side)) {
+                    self.waiting.insert(name.clone());
+                    continue;
+                }
                 seat.reconcile(idle, &mut self.next, timers, out);
                 if let Some(instance) = seat.is.instance() {
                     self.seats.insert(instance, (name.clone(), side));

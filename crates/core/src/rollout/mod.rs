@@ -11,6 +11,7 @@ mod controller;
 mod event;
 mod fleet;
 mod progress;
+mod room;
 mod seat;
 mod state;
 #[cfg(test)]

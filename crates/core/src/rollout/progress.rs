@@ -65,7 +65,7 @@ impl Rollout {
     fn advance_once(&mut self, world: &mut World<'_>) -> bool {
         match self.state {
             State::Progressing { phase, step: Step::Warming { batch } } => {
-                if self.paused.is_some() || !self.made_room(phase, batch, world.fleet) {
+                if self.paused.is_some() {
                     return false;
                 }
                 self.seat_greens(phase, batch, world);
@@ -97,15 +97,12 @@ impl Rollout {
                 true
             }
             State::RollingBack { step: RollbackStep::Shift } => {
+                self.swap_what_fits(world);
                 if world.fleet.is_moving() || !self.touched(world.fleet).all(|(_, blue_serves, _)| blue_serves) {
                     return false;
                 }
                 if let Some(rollback) = &mut self.rollback {
                     rollback.shifted = Some(world.now.wall);
-                }
-                let touched: Vec<AgentName> = self.touched(world.fleet).map(|(agent, ..)| agent).collect();
-                for agent in touched {
-                    world.fleet.want(&agent, Side::Green, Want::Stopped);
                 }
                 self.state = State::RollingBack { step: RollbackStep::Swap };
                 true
@@ -339,7 +336,25 @@ impl Rollout {
             }
             if let Some(agent) = world.fleet.agent_mut(&name) {
                 agent.desired = Side::Blue;
-                agent.blue.want = Want::Running;
+            }
+        }
+    }
+
+    /// Blue in, green out, in the reverse of the order in which the plan moved the agents: undone that way, the fleet
+    /// passes through the same mixtures that were seen to fit on the way there.
+    fn swap_what_fits(&self, world: &mut World<'_>) {
+        let agents: Vec<&AgentName> = self.plan.agents().map(|planned| &planned.agent).collect();
+        let mut room = true;
+        for &name in agents.iter().rev() {
+            let Some(agent) = world.fleet.agents.get(name) else { continue };
+            let Some(green) = &agent.green else { continue };
+            let (served, blue, green) = (agent.served_by(Side::Blue), agent.blue.want, green.want);
+            if served && green != Want::Stopped {
+                world.fleet.want(name, Side::Green, Want::Stopped);
+            }
+            room = room && (blue == Want::Running || world.fleet.has_room(name, Side::Blue));
+            if room && blue != Want::Running {
+                world.fleet.want(name, Side::Blue, Want::Running);
             }
         }
     }
@@ -351,6 +366,9 @@ impl Rollout {
 
     fn over(&mut self, state: State, world: &mut World<'_>) {
         world.timers.disarm(&Timer::Stage);
+        if state.is_over() {
+            world.fleet.lift_limit();
+        }
         self.state = state;
         self.ended.get_or_insert(world.now.wall);
     }
@@ -372,18 +390,6 @@ impl Rollout {
             }
         }
         self.state = State::Progressing { phase, step: Step::Warming { batch: 0 } };
-    }
-
-    /// The plan's peaks count on it that blues which are to be stopped have ended before the next batch starts.
-    fn made_room(&self, phase: usize, batch: usize, fleet: &Fleet) -> bool {
-        let before = match (phase, batch) {
-            (0, 0) => None,
-            (phase, 0) => self.plan.phases[phase - 1].batches.last(),
-            (phase, batch) => self.plan.phases[phase].batches.get(batch - 1),
-        };
-        let stopped = before.iter().flat_map(|b| &b.agents).filter(|planned| planned.standby == Standby::Stopped);
-        let mut blues = stopped.filter_map(|planned| fleet.agents.get(&planned.agent));
-        blues.all(|agent| agent.blue.is == Is::Empty)
     }
 
     /// Seats that are there already are left as they are.

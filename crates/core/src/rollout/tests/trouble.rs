@@ -1,6 +1,6 @@
 //! What a rollout makes of instances that die, at the worst moments.
 
-use super::world::{World, plan_with};
+use super::world::{World, plan_with, scarce_plan};
 use crate::{
     id::{AgentName, InstanceId, Side},
     plan::Standby,
@@ -217,6 +217,51 @@ fn emptiness_that_is_reported_before_the_cutover_is_not_waited_for() {
 
 fn is_cut_over_to(command: &Command, instance: u64) -> bool {
     matches!(command, Command::CutOver { moves, .. } if moves.iter().any(|m| m.to == InstanceId(instance)))
+}
+
+fn scarce() -> World {
+    let mut world = World::new(6);
+    world.clinging = true;
+    world.running_max = 8;
+    world.start(scarce_plan(6, 8)).unwrap();
+    world
+}
+
+#[test]
+fn greens_wait_for_room_until_the_blues_before_them_have_ended() {
+    let mut world = scarce();
+    assert_eq!(world.finish(), State::Committed);
+    world.assert_all_served_by(Side::Green);
+}
+
+#[test]
+fn a_way_back_without_room_for_all_goes_in_the_reverse_order_and_within_the_room() {
+    let mut world = scarce();
+    world.until_state(State::Completed);
+    world.settle();
+    assert_eq!(world.running.len(), 6);
+    world.verb(VerbKind::Rollback).unwrap();
+    let began = world.done.len();
+    assert_eq!(world.finish(), State::RolledBack);
+    world.assert_all_served_by(Side::Blue);
+    let back = world.done[began..].iter().filter_map(|command| match command {
+        Command::Start { agent, .. } => Some(agent.to_string()),
+        _ => None,
+    });
+    let back: Vec<String> = back.collect();
+    assert_eq!(back.len(), 6);
+    assert!(back[..2].iter().all(|agent| "ef".contains(agent)), "{back:?}");
+}
+
+#[test]
+fn what_dies_keeps_its_room_until_it_is_back() {
+    let mut world = scarce();
+    world.until_state(State::Progressing { phase: 0, step: Step::Warming { batch: 1 } });
+    // Two blues drain, so the next greens wait for their room; one that dies now must not lose its own to them.
+    let green = world.active("a");
+    world.kill(green);
+    world.until("green is back", |w| w.active("a") > green);
+    assert_eq!(world.finish(), State::Committed);
 }
 
 #[test]

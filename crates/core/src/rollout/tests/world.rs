@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::{
     analysis::{Finding, GateReport, Judgement, Verdict},
     id::{AgentName, Generation, InstanceId, RevisionId, RolloutId, Side},
-    plan::{Batch, Budget, Plan, PlannedAgent, PlannedPhase, Standby},
+    plan::{Batch, Budget, Need, Plan, PlannedAgent, PlannedPhase, Standby},
     port::{
         driver::Exit,
         gateway::{GatewayView, InstanceView, Move, RouteView},
@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) mute: BTreeSet<(AgentName, Side)>,
     /// Retired instances hold on to their work until the drain timer is due.
     pub(super) clinging: bool,
+    /// More may never run at once.
+    pub(super) running_max: usize,
 }
 
 #[derive(Default)]
@@ -69,6 +71,7 @@ impl World {
             dying: BTreeSet::new(),
             mute: BTreeSet::new(),
             clinging: false,
+            running_max: usize::MAX,
         };
         let agents = names(agents).map(|name| FleetAgent {
             name,
@@ -240,6 +243,7 @@ impl World {
             }
             Command::Start { instance, agent, side, .. } => {
                 self.running.insert(instance, (agent.clone(), side));
+                assert!(self.running.len() <= self.running_max, "more runs than fits: {:?}", self.running);
                 let started = Event::Started { instance };
                 if side == Side::Green && self.dying.contains(&agent) {
                     self.running.remove(&instance);
@@ -400,6 +404,15 @@ pub(super) fn plan_with(agents: usize, standby: Standby, thin_evidence: ThinEvid
         revisions: BTreeMap::new(),
         budget: Budget::default(),
     }
+}
+
+/// Room for so many instances at once; blues are stopped once their agents are moved.
+pub(super) fn scarce_plan(agents: usize, instances: u64) -> Plan {
+    let mut plan = plan_with(agents, Standby::Stopped, ThinEvidence::Accept);
+    let need = Need { blue_bytes: 10, green_bytes: 10, ..Need::default() };
+    plan.budget.ceiling_bytes = 10 * instances;
+    plan.budget.needs = names(agents).map(|name| (name, need)).collect();
+    plan
 }
 
 fn batch(agents: &[AgentName], standby: Standby) -> Batch {
