@@ -33,11 +33,11 @@ impl Fleet {
         let measured = |memory| Measured { present_memory_bytes: Some(memory), ..Measured::default() };
         let mut plan = make(&spec, &release, &measured(48 * GIB), 1.0).map_err(|found| refused(&found))?;
         if scarce_memory {
-            // Room for all blues and for a tenth of them besides, at the share of the capacity that a plan may use.
+            // Room for one side of all agents and for two instances besides, in the share that a plan may use.
             spec.host.reserve_bytes = 0;
             let blues: u64 = plan.budget.needs.values().map(|need| need.green_bytes).sum();
             let most = plan.budget.needs.values().map(|need| need.green_bytes).max().unwrap_or(0);
-            let memory = (blues + blues / 10 + 2 * most) * 100 / 84;
+            let memory = (blues + 2 * most) * 100 / 84;
             plan = make(&spec, &release, &measured(memory), 1.0).map_err(|found| refused(&found))?;
         }
         Ok(Self { spec, plan })

@@ -41,6 +41,8 @@ pub enum End {
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub end: End,
+    /// What undid it, as the machine names it.
+    pub trigger: Option<&'static str>,
     /// A rollback came to its end only when somebody asked for it again.
     pub needed_attention: bool,
     pub took: Millis,
@@ -123,6 +125,11 @@ fn play(fleet: &Fleet, job: Job, tell: &mut Teller<'_>) -> Result<Outcome, (Viol
             Some(State::PreflightFailed) => End::Refused,
             _ => End::RolledBack,
         },
+        trigger: rollout.and_then(|rollout| rollout.rollback.as_ref()).map(|undone| match undone.trigger {
+            Trigger::Operator { .. } => "operator",
+            Trigger::Gate { .. } => "gate",
+            Trigger::CrashLoop { .. } => "crash loop",
+        }),
         needed_attention,
         took: world.now().since(bellwether_core::time::Nanos(0)),
         unavailable: world.referee.unavailable,

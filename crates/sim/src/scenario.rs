@@ -27,6 +27,8 @@ pub struct Scenario {
     pub gateway_dies_every: Millis,
     /// Somebody presses buttons without thinking.
     pub verbs_every: Millis,
+    /// Chance that a gate cannot tell.
+    pub doubt: f64,
     /// Share of tasks that green fails.
     pub green_errors: f64,
     /// Memory is so scarce that blues must be stopped to make room for green.
@@ -60,6 +62,7 @@ const CALM: Scenario = Scenario {
     crash_per_message: 0.0,
     gateway_dies_every: Millis::ZERO,
     verbs_every: Millis::ZERO,
+    doubt: 0.0,
     green_errors: 0.0,
     scarce_memory: false,
     availability_min: 1.0,
@@ -119,6 +122,7 @@ pub const SCENARIOS: [Scenario; 11] = [
         name: "operator",
         about: "verbs at random moments",
         verbs_every: Millis::from_mins(6),
+        doubt: 0.3,
         death_every: Millis::from_mins(40),
         ..FAULTY
     },
@@ -151,6 +155,7 @@ pub const SCENARIOS: [Scenario; 11] = [
         crash_per_message: 0.004,
         gateway_dies_every: Millis::from_mins(25),
         verbs_every: Millis::from_mins(15),
+        doubt: 0.2,
         ..FAULTY
     },
 ];

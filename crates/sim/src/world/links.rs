@@ -49,11 +49,11 @@ impl Links {
 }
 
 impl World {
-    pub(super) fn to_driver(&mut self, command: DriverCommand) {
+    pub(super) fn send_driver(&mut self, command: DriverCommand) {
         self.send(Link::Driver, |link| Happening::AtDriver { link, command: command.clone() });
     }
 
-    pub(super) fn to_gateway(&mut self, intent: Intent) {
+    pub(super) fn send_gateway(&mut self, intent: Intent) {
         self.send(Link::Gateway, |link| Happening::AtGateway { link, intent: intent.clone() });
     }
 

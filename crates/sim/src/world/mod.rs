@@ -141,8 +141,10 @@ pub(crate) enum Happening {
 
 /// Between two looks of somebody who minds the rollout.
 const CARE_EVERY: Millis = Millis::from_mins(5);
-/// Mean time between two tasks.
+/// Mean time between two tasks of the whole example, which keeps the slots two fifths busy, and of a few agents.
 const TASK_EVERY: Millis = Millis(7_000);
+const TASK_EVERY_OF_FEW: Millis = Millis(20_000);
+const FEW: usize = 40;
 /// Faults end at a moment within this span.
 const FAULTS_MAX: Millis = Millis::from_mins(7 * 60);
 /// From then on a rollout is over within this: all its stages, extended, and the window after it.
@@ -153,7 +155,7 @@ const CALM: Millis = Millis::from_mins(3);
 impl World {
     pub(crate) fn new(fleet: &Fleet, scenario: &'static Scenario, seed: u64) -> Self {
         let mut chance = Chance::new(seed);
-        let mut fate = Chance::new(seed ^ 0x5eed_0f_fa7e);
+        let mut fate = Chance::new(seed ^ 0x5eed_0ffa_7e00);
         let mut dead: Vec<AgentName> = Vec::new();
         for _ in 0..scenario.dead_greens {
             let agents = &fleet.spec.agents;

@@ -40,11 +40,11 @@ impl World {
 
     pub(super) fn careless_verb(&mut self) -> Result<(), Violation> {
         self.again(self.scenario.verbs_every, Happening::Verb);
-        let verb = match self.fate.below(20) {
-            0..=5 => VerbKind::Pause,
-            6..=11 => VerbKind::Resume,
-            12..=16 => VerbKind::Promote,
-            17 => VerbKind::Rollback,
+        let verb = match self.fate.below(40) {
+            0..=11 => VerbKind::Pause,
+            12..=23 => VerbKind::Resume,
+            24..=36 => VerbKind::Promote,
+            37 => VerbKind::Rollback,
             _ => VerbKind::Commit,
         };
         self.ask_for(verb)

@@ -100,7 +100,7 @@ impl World {
         match command {
             Command::Enrol { instance, agent, side, .. } => {
                 self.referee.allocated(instance)?;
-                self.to_gateway(Intent::Enrol { instance, agent, side });
+                self.send_gateway(Intent::Enrol { instance, agent, side });
             }
             Command::Start { instance, agent, side, revision } => {
                 self.order(instance, Action::Start { agent, side, revision })?;
@@ -118,11 +118,11 @@ impl World {
                 for one in &moves {
                     self.referee.is_allocated(one.to)?;
                 }
-                self.to_gateway(Intent::CutOver { generation, moves, drain, revoke });
+                self.send_gateway(Intent::CutOver { generation, moves, drain, revoke });
             }
-            Command::Lost { instance } => self.to_gateway(Intent::Lost { instance }),
-            Command::Retire { instances } => self.to_gateway(Intent::Retire { instances }),
-            Command::Settle { instances } => self.to_gateway(Intent::Settle { instances }),
+            Command::Lost { instance } => self.send_gateway(Intent::Lost { instance }),
+            Command::Retire { instances } => self.send_gateway(Intent::Retire { instances }),
+            Command::Settle { instances } => self.send_gateway(Intent::Settle { instances }),
             Command::Observe => self.look(),
             Command::OpenWindow { rollout, window: _ } => {
                 let after_second = Evidence::last_second(self.now());
@@ -144,7 +144,7 @@ impl World {
     fn order(&mut self, instance: InstanceId, action: Action) -> Result<(), Violation> {
         self.referee.is_allocated(instance)?;
         let generation = self.shell.machine.generation();
-        self.to_driver(DriverCommand { instance, generation, action });
+        self.send_driver(DriverCommand { instance, generation, action });
         Ok(())
     }
 
@@ -227,7 +227,13 @@ impl World {
             return Ok(());
         }
         let Some(rollout) = self.shell.machine.rollout().filter(|rollout| rollout.id == asked) else { return Ok(()) };
-        match self.evidence.judge(self.now(), rollout, window, look) {
+        let mut report = self.evidence.judge(self.now(), rollout, window, look);
+        if let Some(report) = &mut report
+            && self.fate.hit(self.scenario.doubt)
+        {
+            report.judgements.clear();
+        }
+        match report {
             Some(report) => self.at_controller(life, None, Event::Judged { rollout: asked, look, report }),
             None => Ok(()),
         }

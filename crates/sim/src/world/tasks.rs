@@ -7,7 +7,7 @@ use bellwether_core::{
     traffic::{Addressee, Archived, Change, Completion, CutOver, LeaseEnd, Report, RouteError, Submission, TaskId},
 };
 
-use super::{Happening, TASK_EVERY, World, links::Link};
+use super::{FEW, Happening, TASK_EVERY, TASK_EVERY_OF_FEW, World, links::Link};
 use crate::{
     gateway::Intent,
     model::Call,
@@ -163,7 +163,8 @@ impl World {
     pub(super) fn arrival(&mut self) -> Result<(), Violation> {
         // At the end no more is submitted, so that everything that was can be seen to be done.
         if !self.state().is_some_and(bellwether_core::rollout::State::is_over) || self.faults() {
-            let after = self.chance.exponential(TASK_EVERY);
+            let every = if self.spec.agents.len() < FEW { TASK_EVERY_OF_FEW } else { TASK_EVERY };
+            let after = self.chance.exponential(every);
             self.agenda.after(after, Happening::Arrival);
         }
         if !self.gateway.up {

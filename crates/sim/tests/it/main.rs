@@ -1,0 +1,81 @@
+//! A few dozen seeds of every scenario with a small fleet; `cargo xtask sim` runs the whole one.
+
+use bellwether_sim::{End, Job, SCENARIOS, Scenario, Simulator};
+
+fn run(scenario: &'static Scenario, seeds: std::ops::Range<u64>, agents: usize) -> Vec<bellwether_sim::Outcome> {
+    let simulator = Simulator::default();
+    seeds
+        .map(|seed| {
+            let result = simulator.run(Job { scenario, seed, agents }).expect("the example can be planned");
+            result.unwrap_or_else(|failure| {
+                let told = failure.last.join("\n");
+                panic!("seed {seed} of {:?}: {}\n{told}", scenario.name, failure.violation)
+            })
+        })
+        .collect()
+}
+
+fn small(name: &str, seeds: u64) -> Vec<bellwether_sim::Outcome> {
+    run(Scenario::named(name).expect("there is such a scenario"), 1..seeds + 1, 9)
+}
+
+#[test]
+fn every_scenario_comes_to_an_end_and_keeps_every_promise() {
+    for scenario in &SCENARIOS {
+        run(scenario, 1..4, 6);
+    }
+}
+
+#[test]
+fn a_healthy_rollout_is_never_away_and_loses_no_lease() {
+    let outcomes = small("healthy", 5);
+    assert!(outcomes.iter().filter(|outcome| outcome.end == End::Committed).count() >= 4);
+    for outcome in outcomes {
+        assert_eq!((outcome.unavailable.0, outcome.leases_lost, outcome.crashes), (0, 0, 0));
+        assert!(outcome.tasks > 1_000);
+    }
+}
+
+#[test]
+fn crashes_of_the_controller_cost_nothing_but_time() {
+    let outcomes = small("crashes", 12);
+    assert!(outcomes.iter().map(|outcome| outcome.crashes).sum::<u64>() > 20, "nothing crashed");
+}
+
+#[test]
+fn lossy_links_and_a_dying_gateway() {
+    small("lossy", 6);
+    let outcomes = small("gateway-dies", 6);
+    assert!(outcomes.iter().any(|outcome| outcome.crashes > 10));
+}
+
+#[test]
+fn operators_who_press_everything() {
+    small("operator", 10);
+}
+
+#[test]
+fn scarce_memory_is_never_exceeded_on_the_way_there_and_back() {
+    let outcomes = small("scarce-memory", 12);
+    for end in [End::Committed, End::RolledBack] {
+        assert!(outcomes.iter().any(|outcome| outcome.end == end), "never {end:?}");
+    }
+}
+
+#[test]
+fn all_of_it_together() {
+    small("chaos", 12);
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again() {
+    let scenario = Scenario::named("chaos").expect("there is such a scenario");
+    let tell = || {
+        let mut told = Vec::new();
+        let job = Job { scenario, seed: 11, agents: 6 };
+        let result = Simulator::default().tell(job, &mut |line| told.push(line)).expect("the example can be planned");
+        assert!(result.is_ok());
+        told
+    };
+    assert!(tell() == tell());
+}
