@@ -4,7 +4,7 @@
 mod shared;
 pub mod types;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -82,6 +82,7 @@ async fn report(State(shared): State<Arc<Shared>>, Path(id): Path<u64>, Query(qu
 }
 
 async fn make_plan(State(shared): State<Arc<Shared>>, Json(request): Json<StartRequest>) -> Response {
+    first_sample(&shared).await;
     match plan_for(&shared, &request) {
         Ok(plan) => Json(plan).into_response(),
         Err(diagnostics) => refused_file(&diagnostics),
@@ -89,6 +90,7 @@ async fn make_plan(State(shared): State<Arc<Shared>>, Json(request): Json<StartR
 }
 
 async fn start(State(shared): State<Arc<Shared>>, Json(request): Json<StartRequest>) -> Response {
+    first_sample(&shared).await;
     let plan = match plan_for(&shared, &request) {
         Ok(plan) => Box::new(plan),
         Err(diagnostics) => return refused_file(&diagnostics),
@@ -115,6 +117,18 @@ async fn verb(
     match ask(&shared, Input::Verb { verb, reply }, replied).await {
         Ok(()) => show(State(shared), Path(id)).await,
         Err(response) => response,
+    }
+}
+
+/// A plan rests on what was measured. Right after a start the first sample is still on its way.
+async fn first_sample(shared: &Shared) {
+    const BEAT: Duration = Duration::from_millis(50);
+    const BEATS_MAX: u32 = 100;
+    for _ in 0..BEATS_MAX {
+        if shared.published().memory_total_bytes > 0 {
+            return;
+        }
+        tokio::time::sleep(BEAT).await;
     }
 }
 
