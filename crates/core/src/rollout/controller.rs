@@ -221,7 +221,8 @@ impl Controller {
         let Some(current) = self.rollouts.last_mut().filter(|r| r.id == rollout) else { return };
         if current.state == State::Preflight {
             current.baseline_after_second.get_or_insert(after_second);
-        } else if let Some(record) = current.phase_mut() {
+        } else if let Some(record) = current.phase_mut().filter(|record| record.bake_began.is_some()) {
+            // An answer for the phase before, given twice, must not open the window of one that has not begun to bake.
             record.after_second.get_or_insert(after_second);
         }
     }

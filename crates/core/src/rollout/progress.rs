@@ -202,12 +202,13 @@ impl Rollout {
                     world.out.push(Command::MeasureBaseline { rollout });
                 }
             }
-            State::Progressing { phase, step: Step::Gate { look } } => {
-                world.out.push(Command::Judge { rollout, window: Window::Phase(phase), look });
-            }
-            State::Progressing { phase, step: Step::Baking { .. } } => {
+            State::Progressing { phase, step: step @ (Step::Baking { .. } | Step::Gate { .. }) } => {
+                let window = Window::Phase(phase);
                 if self.phases.last().is_some_and(|record| record.after_second.is_none()) {
-                    world.out.push(Command::OpenWindow { rollout, window: Window::Phase(phase) });
+                    world.out.push(Command::OpenWindow { rollout, window });
+                }
+                if let Step::Gate { look } = step {
+                    world.out.push(Command::Judge { rollout, window, look });
                 }
             }
             State::Validating { judging } => {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{World, plan_with, replay};
+use super::world::{BAKE, World, plan_with, replay};
 use crate::{
     analysis::Verdict,
     id::{AgentName, Side},
     plan::Standby,
-    rollout::{State, VerbKind},
+    rollout::{Command, Event, State, Step, VerbKind},
     spec::ThinEvidence,
 };
 
@@ -136,9 +136,33 @@ fn events_survive_being_written_down() {
     world.finish();
     for (_, event) in &world.journal {
         let text = serde_json::to_string(event).unwrap();
-        let back: crate::rollout::Event = serde_json::from_str(&text).unwrap();
+        let back: Event = serde_json::from_str(&text).unwrap();
         assert_eq!(&back, event, "{text}");
     }
+}
+
+#[test]
+fn a_gate_whose_window_was_never_opened_opens_it_before_it_judges() {
+    let mut world = healthy();
+    world.until_state(State::Progressing { phase: 0, step: Step::Baking { look: 1 } });
+    world.todo.clear();
+    world.pass(BAKE);
+    world.feed(Event::Tick).unwrap();
+    assert_eq!(world.state(), State::Progressing { phase: 0, step: Step::Gate { look: 1 } });
+    world.todo.clear();
+    world.crash();
+    let questions: Vec<&Command> = world.todo.iter().filter(|command| command.is_question()).collect();
+    assert!(matches!(questions[..], [Command::OpenWindow { .. }, Command::Judge { .. }]), "{questions:?}");
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
+fn an_answer_given_twice_does_not_open_the_next_window() {
+    let mut world = healthy();
+    world.until_state(State::Progressing { phase: 1, step: Step::Warming { batch: 0 } });
+    let rollout = world.rollout().id;
+    world.feed(Event::WindowOpened { rollout, after_second: 7 }).unwrap();
+    assert_eq!(world.rollout().phases[1].after_second, None);
 }
 
 #[test]
