@@ -62,7 +62,8 @@ impl Effects {
                 Command::Freeze { instance } => self.drive(generation, instance, DriverAction::Freeze).await,
                 Command::Thaw { instance } => self.drive(generation, instance, DriverAction::Thaw).await,
                 Command::Probe { instance } => {
-                    self.tasks.spawn(probe::until_healthy(instance, self.inputs.clone()));
+                    let address = self.launcher.http_address(instance);
+                    self.tasks.spawn(probe::until_healthy(instance, address, self.inputs.clone()));
                 }
                 Command::CutOver { generation, moves, drain, revoke } => {
                     let agents = moves.len();

@@ -117,7 +117,8 @@ impl Journal {
                 params![second.cast_signed(), without_ready],
             )
             .and_then(|_| {
-                self.db.execute("DELETE FROM availability WHERE second < ?", [second.saturating_sub(keep).cast_signed()])
+                self.db
+                    .execute("DELETE FROM availability WHERE second < ?", [second.saturating_sub(keep).cast_signed()])
             })
             .map_err(Error::WriteJournal)?;
         Ok(())
@@ -130,8 +131,9 @@ impl Journal {
             .prepare_cached("SELECT without_ready FROM availability WHERE second > ? AND second <= ? ORDER BY second")
             .map_err(Error::WriteJournal)?;
         let until = until.min(i64::MAX.cast_unsigned());
-        let rows =
-            samples.query_map([after.cast_signed(), until.cast_signed()], |row| row.get(0)).map_err(Error::WriteJournal)?;
+        let rows = samples
+            .query_map([after.cast_signed(), until.cast_signed()], |row| row.get(0))
+            .map_err(Error::WriteJournal)?;
         rows.collect::<Result<_, _>>().map_err(Error::WriteJournal)
     }
 

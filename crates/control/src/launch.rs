@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{ErrorKind, Read},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -29,16 +29,21 @@ pub(crate) struct Launcher {
     revisions: BTreeMap<RevisionId, Revision>,
     entrance: Entrance,
     secret: [u8; 32],
+    /// Where this state directory's block of addresses begins.
+    addresses: u32,
 }
 
-/// The first port that instances with an HTTP server of their own are given; each has its own address, so
-/// all can have the same one.
-const HTTP_PORT: u16 = 8080;
+/// The port of instances that serve HTTP. Each has an address of its own, so all can have the same one; it is
+/// not a common one, because a stranger that listens on all addresses would be in the way of all of them.
+const HTTP_PORT: u16 = 7480;
 
 impl Launcher {
     pub(crate) fn new(spec: Spec, entrance: Entrance, state: &Path) -> Result<Self, Error> {
         let revisions = spec.agents.iter().map(|a| (a.revision.id.clone(), a.revision.clone())).collect();
-        Ok(Self { spec, revisions, entrance, secret: secret(&state.join("secret"))? })
+        let secret = secret(&state.join("secret"))?;
+        let hash = blake3::keyed_hash(&secret, b"addresses");
+        let [a, b, c, d, ..] = *hash.as_bytes();
+        Ok(Self { spec, revisions, entrance, secret, addresses: u32::from_le_bytes([a, b, c, d]) })
     }
 
     pub(crate) fn learn(&mut self, revisions: &BTreeMap<RevisionId, Revision>) {
@@ -60,8 +65,8 @@ impl Launcher {
             model: revision.model.clone(),
             side,
             token: self.token(instance),
-            address: instance.address(),
-            upstream: revision.http.then(|| http_address(instance)),
+            address: self.address(instance),
+            upstream: revision.http.then(|| self.http_address(instance)),
         })
     }
 
@@ -73,7 +78,7 @@ impl Launcher {
         revision: &RevisionId,
     ) -> Result<Launch, String> {
         let (spec, revision) = self.find(agent, revision)?;
-        let host = if self.entrance.by_address { instance.address() } else { std::net::Ipv4Addr::LOCALHOST };
+        let host = if self.entrance.by_address { self.address(instance) } else { Ipv4Addr::LOCALHOST };
         let base = format!("http://{host}:{}/i/{}", self.entrance.port, self.token(instance).as_str());
         let ollama = format!("{base}/ollama");
         let mut env = revision.env.clone();
@@ -89,7 +94,7 @@ impl Launcher {
                 ("OLLAMA_BASE_URL", ollama),
                 ("PORT", HTTP_PORT.to_string()),
                 ("HEALTH_PORT", HTTP_PORT.to_string()),
-                ("BELLWETHER_ADDRESS", instance.address().to_string()),
+                ("BELLWETHER_ADDRESS", self.address(instance).to_string()),
                 ("BELLWETHER_INSTANCE", instance.to_string()),
                 ("BELLWETHER_REVISION", revision.name.to_string()),
             ]
@@ -100,10 +105,19 @@ impl Launcher {
             side,
             argv: revision.command.clone(),
             env,
-            address: instance.address(),
+            address: self.address(instance),
             memory_limit_bytes: spec.memory_limit_bytes,
             cpu_limit: spec.cpu_limit,
         })
+    }
+
+    /// Where the instance serves HTTP, if it does.
+    pub(crate) fn http_address(&self, instance: InstanceId) -> SocketAddr {
+        SocketAddr::from((self.address(instance), HTTP_PORT))
+    }
+
+    fn address(&self, instance: InstanceId) -> Ipv4Addr {
+        instance.address_from(self.addresses)
     }
 
     /// Derived, so that a controller that restarts between enrolment and start hands out the same one.
@@ -121,10 +135,6 @@ impl Launcher {
         let revision = self.revisions.get(revision).ok_or_else(|| format!("revision {revision} is not known"))?;
         Ok((spec, revision))
     }
-}
-
-pub(crate) fn http_address(instance: InstanceId) -> SocketAddr {
-    SocketAddr::from((instance.address(), HTTP_PORT))
 }
 
 fn secret(path: &Path) -> Result<[u8; 32], Error> {

@@ -1,6 +1,6 @@
 //! Health endpoints, asked from outside.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bellwether_core::{id::InstanceId, rollout::Event};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use http_body_util::Empty;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::sync::mpsc;
 
-use crate::{effects::send, launch::http_address, reactor::Input};
+use crate::{effects::send, reactor::Input};
 
 const BEAT: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -16,9 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const BEATS_MAX: u32 = 6000;
 
 /// Asks `GET /health` until it answers 200. An instance that is gone by then is found out by its exit.
-pub(crate) async fn until_healthy(instance: InstanceId, inputs: mpsc::Sender<Input>) {
+pub(crate) async fn until_healthy(instance: InstanceId, address: SocketAddr, inputs: mpsc::Sender<Input>) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let Ok(uri) = format!("http://{}/health", http_address(instance)).parse::<hyper::Uri>() else {
+    let Ok(uri) = format!("http://{}/health", address).parse::<hyper::Uri>() else {
         return tracing::error!(%instance, "its address is not a URI");
     };
     for _ in 0..BEATS_MAX {

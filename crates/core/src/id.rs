@@ -150,10 +150,15 @@ impl InstanceId {
     /// The loopback address that names this instance to the gateway: clients that drop a base path are
     /// known by the address they called. `127.64.0.0/10` leaves `127.0.0.1` and its neighbours alone.
     pub fn address(self) -> Ipv4Addr {
+        self.address_from(0)
+    }
+
+    /// The same in a block that begins at `base`: each state directory has its own, so that two fleets on one
+    /// machine do not meet.
+    pub fn address_from(self, base: u32) -> Ipv4Addr {
         const FIRST: u32 = 0x7f40_0000;
         const MASK: u64 = 0x003f_ffff;
-        #[expect(clippy::cast_possible_truncation, reason = "masked to 22 bits")]
-        let offset = (self.0 & MASK) as u32;
+        let offset = (self.0.wrapping_add(u64::from(base)) & MASK) as u32;
         Ipv4Addr::from(FIRST | offset)
     }
 }
@@ -201,5 +206,6 @@ mod tests {
         assert_eq!(InstanceId(1).address(), Ipv4Addr::new(127, 64, 0, 1));
         assert_eq!(InstanceId(300).address(), Ipv4Addr::new(127, 64, 1, 44));
         assert!(InstanceId(u64::MAX).address().is_loopback());
+        assert_eq!(InstanceId(1).address_from(0x003f_ffff), Ipv4Addr::new(127, 64, 0, 0));
     }
 }

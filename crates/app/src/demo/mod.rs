@@ -131,9 +131,8 @@ impl Demo {
         let slower = account.slower_than("baseline", 1.5);
         // What a client noticed since the baseline, in numbers of the same span.
         let since = account.windows.iter().skip_while(|window| window.name != "baseline").skip(1);
-        let (total, failed) = since.fold((0, 0), |(total, failed), window| {
-            (total + window.requests.total, failed + window.requests.failed)
-        });
+        let (total, failed) = since
+            .fold((0, 0), |(total, failed), window| (total + window.requests.total, failed + window.requests.failed));
         let path = format!(
             "/v1/rollouts/{}/report?client_requests={total}&client_failed={failed}&client_slower={slower}&client_cut_streams=0",
             started.rollout

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-pub const BIN: &str = env!("CARGO_BIN_EXE_bellwether");
+pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_bellwether");
 
 /// Five agents in three phases; bakes of two seconds. Blue asks for work often, so that little time is idle.
 const FLEET: &str = "\
@@ -49,21 +49,21 @@ set:
 ";
 
 /// Everything ends when this is dropped, and the state directory goes with it unless the test failed.
-pub struct World {
-    pub dir: PathBuf,
-    pub gateway: String,
-    pub control: String,
+pub(crate) struct World {
+    pub(crate) dir: PathBuf,
+    pub(crate) gateway: String,
+    pub(crate) control: String,
     serve: Process,
     _ollama: Process,
 }
 
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     out: BufReader<ChildStdout>,
 }
 
 impl Process {
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let mut child = Command::new(BIN)
             .args(args)
             .stdin(Stdio::null())
@@ -75,22 +75,22 @@ impl Process {
         Self { child, out }
     }
 
-    pub fn says(&mut self) -> Value {
+    pub(crate) fn says(&mut self) -> Value {
         let mut line = String::new();
         self.out.read_line(&mut line).expect("it says where it listens");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?} is not JSON: {error}"))
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         signal(self.pid(), name);
     }
 
     /// Waits for its end; returns the exit code and what it said on stdout.
-    pub fn ended(mut self, within: Duration) -> (Option<i32>, String) {
+    pub(crate) fn ended(mut self, within: Duration) -> (Option<i32>, String) {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
@@ -112,12 +112,12 @@ impl Drop for Process {
     }
 }
 
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(sent.expect("there is a kill").success(), "cannot send {name} to {pid}");
 }
 
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let dir = std::env::temp_dir().join(format!("bw-it-{name}-{}-{number}", std::process::id()));
@@ -126,7 +126,7 @@ pub fn scratch(name: &str) -> PathBuf {
 }
 
 impl World {
-    pub fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let dir = scratch(name);
         fs::write(dir.join("fleet.yaml"), FLEET).expect("written");
         fs::write(dir.join("release.yaml"), RELEASE).expect("written");
@@ -160,12 +160,12 @@ impl World {
         world
     }
 
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         get(&self.control, "/v1/status")
     }
 
     /// Polls until the condition holds and returns that status.
-    pub fn until(&self, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let status = self.status();
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    pub fn cli(&self, args: &[&str]) -> Output {
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
         Command::new(BIN)
             .args(args)
             .env("BELLWETHER_CONTROL", &self.control)
@@ -186,19 +186,19 @@ impl World {
             .expect("the binary starts")
     }
 
-    pub fn start_rollout(&self) {
+    pub(crate) fn start_rollout(&self) {
         let release = self.dir.join("release.yaml").display().to_string();
         let started = self.cli(&["rollout", "start", "--release", &release, "--by", "test"]);
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
     }
 
-    pub fn load(&self) -> Process {
+    pub(crate) fn load(&self) -> Process {
         let fleet = self.dir.join("fleet.yaml").display().to_string();
         Process::start(&["load", "--gateway", &self.gateway, "--fleet", &fleet, "--rate", "12", "--output", "json"])
     }
 
     /// The process of an agent's instance, as the driver recorded it.
-    pub fn pid_of(&self, agent: &str, side: &str) -> Option<u32> {
+    pub(crate) fn pid_of(&self, agent: &str, side: &str) -> Option<u32> {
         let records = fs::read_dir(self.dir.join("state/instances")).expect("records");
         let records = records.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
         let found = records
@@ -209,7 +209,7 @@ impl World {
     }
 
     /// Stops everything and checks that no process of the fleet is left.
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         let dir = self.dir.clone();
         let Self { serve, .. } = self;
         serve.signal("TERM");
@@ -221,7 +221,7 @@ impl World {
 }
 
 /// Command lines of processes that were started for this directory or carry its state in their environment.
-pub fn left(dir: &std::path::Path) -> Vec<String> {
+pub(crate) fn left(dir: &std::path::Path) -> Vec<String> {
     let needle = dir.display().to_string();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
@@ -250,13 +250,13 @@ fn get(base: &str, path: &str) -> Value {
 }
 
 /// What `bellwether load --output json` reports when it is told to stop.
-pub fn account(load: Process) -> Value {
+pub(crate) fn account(load: Process) -> Value {
     load.signal("TERM");
     let (_, said) = load.ended(Duration::from_secs(60));
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error} in {said:?}"))
 }
 
-pub fn assert_nothing_lost(account: &Value) {
+pub(crate) fn assert_nothing_lost(account: &Value) {
     assert_eq!(account["requests"]["failed"], 0, "{account:#}");
     assert_eq!(account["tasks"]["lost"], 0, "{account:#}");
     assert_eq!(account["tasks"]["duplicated"], 0, "{account:#}");
