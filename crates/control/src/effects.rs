@@ -57,7 +57,7 @@ impl Effects {
                     }
                 }
                 Command::Stop { instance, grace } => {
-                    self.drive(generation, instance, DriverAction::Stop { grace }).await
+                    self.drive(generation, instance, DriverAction::Stop { grace }).await;
                 }
                 Command::Freeze { instance } => self.drive(generation, instance, DriverAction::Freeze).await,
                 Command::Thaw { instance } => self.drive(generation, instance, DriverAction::Thaw).await,

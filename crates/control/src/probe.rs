@@ -18,7 +18,7 @@ const BEATS_MAX: u32 = 6000;
 /// Asks `GET /health` until it answers 200. An instance that is gone by then is found out by its exit.
 pub(crate) async fn until_healthy(instance: InstanceId, address: SocketAddr, inputs: mpsc::Sender<Input>) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let Ok(uri) = format!("http://{}/health", address).parse::<hyper::Uri>() else {
+    let Ok(uri) = format!("http://{address}/health").parse::<hyper::Uri>() else {
         return tracing::error!(%instance, "its address is not a URI");
     };
     for _ in 0..BEATS_MAX {

@@ -5,11 +5,12 @@
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use bellwether_core::{
+    id::InstanceId,
     observation::Second,
     plan::Plan,
     port::{
         driver::{DriverAnswer, DriverEvent, DriverRequest},
-        gateway::{GatewayAnswer, GatewayEvent, GatewayIntent},
+        gateway::{GatewayAnswer, GatewayEvent, GatewayIntent, GatewayView},
     },
     rollout::{Command, Controller, Event, Refusal, Verb},
     spec::Spec,
@@ -227,26 +228,37 @@ impl Reactor {
     /// Looks at both worlds and tells the machine. Where one is away, its return is the next occasion. No command is sent meanwhile, so that what is seen is not
     /// overtaken by what is asked for.
     async fn converge(&mut self) -> Result<(), Error> {
-        let running = match self.effects.driver.ask_now(&DriverRequest::Observe).await {
-            Ok(DriverAnswer::Observed { instances }) => instances,
-            Ok(other) => return Ok(tracing::error!(?other, "the driver did not say what runs")),
-            Err(error) => {
-                return Ok(tracing::warn!(%error, "cannot see what runs; looking again when the link is back"));
-            }
-        };
-        let gateway = match self.effects.gateway.ask_now(&GatewayIntent::Observe).await {
-            Ok(GatewayAnswer::Observed(view)) => *view,
-            Ok(other) => return Ok(tracing::error!(?other, "the gateway did not say how it stands")),
-            Err(error) => {
-                return Ok(tracing::warn!(%error, "cannot see the gateway; looking again when the link is back"));
-            }
-        };
+        let Some((running, gateway)) = self.look().await else { return Ok(()) };
         self.last_second = self.last_second.max(gateway.last_second);
-        let running: BTreeSet<_> = running.into_iter().map(|observed| observed.instance).collect();
         tracing::info!(running = running.len(), generation = %gateway.generation, "looked at the world");
         let (mut records, mut commands) = (Vec::new(), Vec::new());
         self.step(Event::Converge { running, gateway }, &mut records, &mut commands);
         Box::pin(self.record_and_act(records, commands, Replies::new())).await
+    }
+
+    async fn look(&self) -> Option<(BTreeSet<InstanceId>, GatewayView)> {
+        let running = match self.effects.driver.ask_now(&DriverRequest::Observe).await {
+            Ok(DriverAnswer::Observed { instances }) => instances.into_iter().map(|seen| seen.instance).collect(),
+            Ok(other) => {
+                tracing::error!(?other, "the driver did not say what runs");
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot see what runs; looking again when the link is back");
+                return None;
+            }
+        };
+        match self.effects.gateway.ask_now(&GatewayIntent::Observe).await {
+            Ok(GatewayAnswer::Observed(view)) => Some((running, *view)),
+            Ok(other) => {
+                tracing::error!(?other, "the gateway did not say how it stands");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot see the gateway; looking again when the link is back");
+                None
+            }
+        }
     }
 
     async fn answer(&mut self, question: Question) -> Result<(), Error> {

@@ -26,6 +26,9 @@ enum Step {
     Pass {
         secs: u64,
     },
+    Settle {
+        instance: u64,
+    },
     /// A generation off by one is an intent that was repeated or came too late.
     CutOver {
         late: bool,
