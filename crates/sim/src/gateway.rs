@@ -128,6 +128,12 @@ impl Gateway {
         empty
     }
 
+    /// It was retired, works on something, and its limit has not passed.
+    pub(crate) fn drains(&self, instance: InstanceId) -> bool {
+        let limit = self.store.instances.get(&instance).and_then(|known| known.drain_limit);
+        limit.is_some() && !self.traffic.held_by(instance).is_empty()
+    }
+
     /// True for the first request since this process started.
     pub(crate) fn polled(&mut self, instance: InstanceId) -> bool {
         self.traffic.instances().any(|(&known, _)| known == instance) && self.polled.insert(instance)

@@ -117,7 +117,10 @@ fn play(fleet: &Fleet, job: Job, tell: &mut Teller<'_>) -> Result<Outcome, (Viol
             break;
         }
     }
-    world.check_the_end().and_then(|()| expected(&world, job.scenario)).map_err(|v| (v, world.happened))?;
+    world
+        .check_the_end()
+        .and_then(|()| expected(&world, job.scenario, needed_attention))
+        .map_err(|v| (v, world.happened))?;
     let rollout = world.shell.machine.rollout();
     Ok(Outcome {
         end: match rollout.map(|rollout| rollout.state) {
@@ -141,13 +144,13 @@ fn play(fleet: &Fleet, job: Job, tell: &mut Teller<'_>) -> Result<Outcome, (Viol
     })
 }
 
-fn expected(world: &World, scenario: &Scenario) -> Result<(), Violation> {
+fn expected(world: &World, scenario: &Scenario, needed_attention: bool) -> Result<(), Violation> {
     let Some(rollout) = world.shell.machine.rollout() else { return Ok(()) };
     let by_gate = rollout.rollback.as_ref().is_some_and(|undone| matches!(undone.trigger, Trigger::Gate { .. }));
     let met = match scenario.expect {
         Expect::Any => true,
         Expect::CommittedOrFalseAlarm => rollout.state == State::Committed || by_gate,
-        Expect::RolledBack => rollout.state == State::RolledBack,
+        Expect::RolledBack => rollout.state == State::RolledBack && !needed_attention,
     };
     if met {
         return Ok(());

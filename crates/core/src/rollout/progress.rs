@@ -19,6 +19,8 @@ use crate::{
 /// R49: a rollback that is not validated by then needs a person.
 const ROLLBACK_MAX: Millis = Millis(210_000);
 
+const UNPLANNED_LOOK: u32 = 3;
+
 /// Everything that a rollout acts on, for the length of one step.
 pub(crate) struct World<'a> {
     pub(crate) now: Now,
@@ -274,15 +276,15 @@ impl Rollout {
             State::Validating { judging: true } => {
                 if let Some(record) = &mut self.validation {
                     record.report = Some(report);
-                    record.ended = Some(world.now.wall);
                 }
+                let asks = self.plan.phases.last().is_some_and(|last| last.gate.thin_evidence == ThinEvidence::Ask);
                 if let Some(trigger) = trigger {
                     self.roll_back(trigger, world);
+                } else if verdict == Verdict::Inconclusive && asks {
+                    self.state = State::Validating { judging: false };
+                    self.paused = Some(PauseReason::ThinEvidence);
                 } else {
-                    self.state = State::Completed;
-                    self.paused = None;
-                    self.ended = Some(world.now.wall);
-                    world.stage_ends_after(self.plan.rollback_window);
+                    self.complete(world);
                 }
             }
             // An answer to a question that is no longer asked: a rollback or a verb came first.
@@ -300,22 +302,39 @@ impl Rollout {
 
     pub(crate) fn resume(&mut self, world: &mut World<'_>) {
         let thin = self.paused.take() == Some(PauseReason::ThinEvidence);
+        if thin && self.state == (State::Validating { judging: false }) {
+            world.stage_ends_after(self.plan.validation);
+        }
         if let State::Progressing { phase, step: Step::Held } = self.state {
             if thin {
-                // The question stands until a person promotes; resuming without evidence looks once more.
-                self.bake(phase, 2, self.plan.phases[phase].bake, world);
+                // The question stands until a person promotes; resuming looks once more. It is a look that the
+                // plan had no level for: it can answer the question, and by itself it cannot find harm.
+                self.bake(phase, UNPLANNED_LOOK, self.plan.phases[phase].bake, world);
             } else {
                 self.pass(phase, world);
             }
         }
     }
 
-    /// A person decided that the phase may be left.
+    /// A person decided that the phase, or the validation, may be left.
     pub(crate) fn go_on(&mut self, world: &mut World<'_>) {
         self.paused = None;
+        if self.state == (State::Validating { judging: false }) {
+            self.complete(world);
+        }
         if let State::Progressing { phase, step: Step::Held } = self.state {
             self.pass(phase, world);
         }
+    }
+
+    fn complete(&mut self, world: &mut World<'_>) {
+        if let Some(record) = &mut self.validation {
+            record.ended = Some(world.now.wall);
+        }
+        self.state = State::Completed;
+        self.paused = None;
+        self.ended = Some(world.now.wall);
+        world.stage_ends_after(self.plan.rollback_window);
     }
 
     pub(crate) fn roll_back(&mut self, trigger: Trigger, world: &mut World<'_>) {

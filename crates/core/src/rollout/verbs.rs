@@ -34,10 +34,14 @@ pub(crate) fn effect(state: State, paused: Option<&PauseReason>, verb: VerbKind)
         (State::Preflight | State::Progressing { .. } | State::Validating { .. }, VerbKind::Resume) => {
             if paused.is_some() { Resume } else { Nothing }
         }
-        (
-            State::Progressing { step: Step::Baking { .. }, .. } | State::Validating { judging: false },
-            VerbKind::Promote,
-        ) => JudgeNow,
+        (State::Validating { judging: false }, VerbKind::Promote) => {
+            if paused == Some(&PauseReason::ThinEvidence) {
+                GoOn
+            } else {
+                JudgeNow
+            }
+        }
+        (State::Progressing { step: Step::Baking { .. }, .. }, VerbKind::Promote) => JudgeNow,
         (State::Progressing { step: Step::Held, .. }, VerbKind::Promote) => GoOn,
         (
             State::Progressing { step: Step::Gate { .. }, .. } | State::Validating { judging: true },

@@ -6,9 +6,48 @@ use super::{Happening, World, links::Link};
 use crate::referee::Violation;
 
 impl World {
+    /// The moments around a change of state are the ones that matter: what can go wrong does so more often there.
+    pub(super) fn tempt_fate(&mut self) {
+        if self.faults() && self.fate.hit(0.3) {
+            let soon = self.fate.between(Millis(0), Millis(150));
+            self.agenda.after(soon, Happening::Mischief);
+        }
+    }
+
+    pub(super) fn mischief(&mut self) -> Result<(), Violation> {
+        let scenario = self.scenario;
+        let possible: Vec<Happening> = [
+            (scenario.death_every > Millis::ZERO, Happening::Death),
+            (scenario.link_breaks_every > Millis::ZERO, Happening::LinkBreaks),
+            (scenario.gateway_dies_every > Millis::ZERO, Happening::GatewayDies),
+            (scenario.crash_per_message > 0.0, Happening::ControllerDies),
+        ]
+        .into_iter()
+        .filter_map(|(can, fault)| can.then_some(fault))
+        .collect();
+        if possible.is_empty() {
+            return Ok(());
+        }
+        match &possible[self.fate.below(possible.len())] {
+            Happening::LinkBreaks => self.link_breaks(),
+            Happening::GatewayDies => self.gateway_dies(),
+            Happening::ControllerDies if self.shell.up => {
+                self.controller_dies();
+                Ok(())
+            }
+            _ => self.death(),
+        }
+    }
+
     pub(super) fn death(&mut self) -> Result<(), Violation> {
-        self.again(self.scenario.death_every, Happening::Death);
-        let running: Vec<InstanceId> = self.driver.running().map(|(instance, _)| instance).collect();
+        // Half of the time it hits one that has traffic.
+        let active = self.fate.hit(0.5);
+        let running: Vec<InstanceId> = self
+            .driver
+            .running()
+            .filter(|(instance, _)| !active || self.gateway.traffic.fence_of(*instance).is_some())
+            .map(|(instance, _)| instance)
+            .collect();
         if running.is_empty() {
             return Ok(());
         }
@@ -17,7 +56,6 @@ impl World {
     }
 
     pub(super) fn link_breaks(&mut self) -> Result<(), Violation> {
-        self.again(self.scenario.link_breaks_every, Happening::LinkBreaks);
         let link = if self.fate.hit(0.5) { Link::Driver } else { Link::Gateway };
         let for_long = self.fate.exponential(Millis(3_000));
         self.break_link(link, for_long);
@@ -57,7 +95,6 @@ impl World {
     }
 
     pub(super) fn gateway_dies(&mut self) -> Result<(), Violation> {
-        self.again(self.scenario.gateway_dies_every, Happening::GatewayDies);
         if self.gateway.up {
             self.crashes += 1;
             self.gateway.up = false;

@@ -10,7 +10,7 @@ use bellwether_core::{
 use super::{Happening, World, links::Link};
 use crate::{
     driver::{Action, DriverCommand, Process, Way},
-    referee::Violation,
+    referee::{Violation, violated},
 };
 
 impl World {
@@ -91,6 +91,10 @@ impl World {
         process.stopping = true;
         let drains = process.frozen || (process.side == Side::Green && !process.work.is_empty());
         let agent = process.agent.clone();
+        if !process.work.is_empty() && self.gateway.drains(instance) {
+            let detail = format!("{agent}, instance {instance} is stopped");
+            return violated("what was retired may finish its work until its limit", detail);
+        }
         self.agenda.at(now + if drains { grace } else { soon }, Happening::Ends { instance, asked: true });
         self.check_served(&agent)
     }

@@ -11,7 +11,7 @@ use bellwether_core::{
     id::{AgentName, InstanceId, RolloutId, Side},
     plan::Plan,
     port::gateway::GatewayView,
-    rollout::{Event, FleetAgent, State, Window},
+    rollout::{Event, FleetAgent, State, VerbKind, Window},
     spec::Spec,
     time::{Millis, Nanos, Now, UnixMillis},
     traffic::TaskId,
@@ -132,9 +132,13 @@ pub(crate) enum Happening {
     Death,
     LinkBreaks,
     GatewayDies,
+    ControllerDies,
+    /// Something that the scenario knows goes wrong right now.
+    Mischief,
     GatewayComesBack,
     ControllerComesBack,
     Verb,
+    Commit,
     /// Somebody looks after what waits for a person.
     Caretaker,
 }
@@ -146,7 +150,7 @@ const TASK_EVERY: Millis = Millis(7_000);
 const TASK_EVERY_OF_FEW: Millis = Millis(20_000);
 const FEW: usize = 40;
 /// Faults end at a moment within this span.
-const FAULTS_MAX: Millis = Millis::from_mins(7 * 60);
+const FAULTS_MAX: Millis = Millis::from_mins(11 * 60);
 /// From then on a rollout is over within this: all its stages, extended, and the window after it.
 const END_WITHIN: Millis = Millis::from_mins(14 * 60);
 /// Everybody is served and nothing is under way for this long at the end.
@@ -271,12 +275,29 @@ impl World {
             Happening::CallEnds { call, took } => self.call_ends(&call, took),
             Happening::Reports { instance, task, again } => self.reports(instance, &task, again),
             Happening::GatewayWakes => self.gateway_wakes(),
-            Happening::Death => self.death(),
-            Happening::LinkBreaks => self.link_breaks(),
-            Happening::GatewayDies => self.gateway_dies(),
+            Happening::Death => {
+                self.again(self.scenario.death_every, Happening::Death);
+                self.death()
+            }
+            Happening::LinkBreaks => {
+                self.again(self.scenario.link_breaks_every, Happening::LinkBreaks);
+                self.link_breaks()
+            }
+            Happening::GatewayDies => {
+                self.again(self.scenario.gateway_dies_every, Happening::GatewayDies);
+                self.gateway_dies()
+            }
+            Happening::ControllerDies => {
+                if self.shell.up {
+                    self.controller_dies();
+                }
+                Ok(())
+            }
+            Happening::Mischief => self.mischief(),
             Happening::GatewayComesBack => self.gateway_comes_back(),
             Happening::ControllerComesBack => self.controller_comes_back(),
             Happening::Verb => self.careless_verb(),
+            Happening::Commit => self.ask_for(VerbKind::Commit),
             Happening::Caretaker => self.care(),
         }
     }

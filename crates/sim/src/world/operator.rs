@@ -40,6 +40,13 @@ impl World {
 
     pub(super) fn careless_verb(&mut self) -> Result<(), Violation> {
         self.again(self.scenario.verbs_every, Happening::Verb);
+        if self.state() == Some(State::Completed) && self.fate.hit(0.4) {
+            // Just when somebody has died.
+            self.mischief()?;
+            let after = self.fate.between(Millis(0), Millis(2_000));
+            self.agenda.after(after, Happening::Commit);
+            return Ok(());
+        }
         let verb = match self.fate.below(40) {
             0..=11 => VerbKind::Pause,
             12..=23 => VerbKind::Resume,
@@ -50,7 +57,7 @@ impl World {
         self.ask_for(verb)
     }
 
-    fn ask_for(&mut self, verb: VerbKind) -> Result<(), Violation> {
+    pub(super) fn ask_for(&mut self, verb: VerbKind) -> Result<(), Violation> {
         let Some(rollout) = self.shell.machine.rollout().map(|rollout| rollout.id) else { return Ok(()) };
         let verb = Verb { verb, rollout, by: "somebody".into(), reason: "it seemed right".into() };
         self.at_controller(self.shell.life, None, Event::Verb(verb))

@@ -80,7 +80,8 @@ impl World {
         let state = machine.rollout().map(|rollout| rollout.state);
         if state != self.noted {
             self.noted = state;
-            let sides = machine.agents().filter_map(|(agent, side)| Some((agent.clone(), side?)));
+            self.tempt_fate();
+            let sides = self.shell.machine.agents().filter_map(|(agent, side)| Some((agent.clone(), side?)));
             self.evidence.serving(now, sides.collect());
         }
     }

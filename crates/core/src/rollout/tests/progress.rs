@@ -109,10 +109,30 @@ fn an_open_verdict_asks_a_person_where_that_was_declared() {
     assert_eq!(world.controller.next_timeout(), None, "nothing goes on by itself");
 
     world.verb(VerbKind::Resume).unwrap();
-    assert_eq!(world.state(), State::Progressing { phase: 0, step: Step::Baking { look: 2 } });
+    assert_eq!(world.state(), State::Progressing { phase: 0, step: Step::Baking { look: 3 } });
     world.until_state(HELD);
     world.verb(VerbKind::Promote).unwrap();
     assert_eq!(world.state(), State::Progressing { phase: 1, step: Step::Warming { batch: 0 } });
+}
+
+#[test]
+fn an_open_validation_asks_a_person_where_that_was_declared() {
+    let mut world = World::new(2);
+    world.start(plan_with(2, Standby::Warm, ThinEvidence::Ask)).unwrap();
+    world.until_state(State::Validating { judging: false });
+    world.verdicts.clear();
+    world.verdicts.extend([Verdict::Inconclusive; 2]);
+    world.until_state(State::Validating { judging: true });
+    world.settle();
+    assert_eq!(world.state(), State::Validating { judging: false });
+    assert_eq!(world.rollout().paused, Some(PauseReason::ThinEvidence));
+
+    world.verb(VerbKind::Resume).unwrap();
+    world.until_state(State::Validating { judging: true });
+    world.settle();
+    assert_eq!(world.rollout().paused, Some(PauseReason::ThinEvidence), "asked again");
+    world.verb(VerbKind::Promote).unwrap();
+    assert_eq!(world.state(), State::Completed);
 }
 
 #[test]
@@ -126,7 +146,7 @@ fn a_pause_does_not_answer_the_question_that_thin_evidence_asks() {
     world.verb(VerbKind::Resume).unwrap();
     assert_eq!(
         world.state(),
-        State::Progressing { phase: 0, step: Step::Baking { look: 2 } },
+        State::Progressing { phase: 0, step: Step::Baking { look: 3 } },
         "resuming without evidence looks once more"
     );
 }
