@@ -148,3 +148,80 @@ fn clip(line: &str, width: usize) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn agent(name: &str, phase: usize, serving: Option<&str>, green: Option<&str>) -> serde_json::Value {
+        let seat = |is: &str, instance: u64| json!({"revision": "r", "is": is, "instance": instance, "polled": true, "healthy": true, "failures": 0});
+        json!({
+            "name": name, "agent_type": "t", "serving": serving, "active": 1, "phase": phase,
+            "blue": seat("ready", 1), "green": green.map(|is| seat(is, 2)),
+        })
+    }
+
+    fn status() -> Status {
+        let phase = |name: &str| json!({"name": name, "agents": 2, "agents_cumulative": 2, "bake": 1000, "batches": 1, "record": null});
+        serde_json::from_value(json!({
+            "fleet": "example", "generation": 4,
+            "agents": [
+                agent("a", 0, Some("green"), Some("ready")),
+                agent("b", 0, Some("blue"), Some("starting")),
+                agent("c", 1, Some("blue"), None),
+                agent("d", 1, None, None),
+            ],
+            "rollout": {
+                "id": 3, "release": "v2", "by": "me", "state": "progressing", "phase": 0, "step": "baking", "look": 1,
+                "paused": null, "refused": null, "started": 0, "ended": null, "stage_left": 11_400, "speed": 1.0,
+                "phases": [phase("canary"), phase("full")], "validation": null, "rollback": null,
+            },
+            "live": {
+                "seconds": 10, "slots": 2, "slots_busy": 2, "calls_waiting": 3, "tasks_queued": 4,
+                "memory_bytes": 5 << 20, "memory_peak_bytes": 5 << 20, "last_second": 9,
+                "blue": {"tasks_per_second": 1.25, "failed": 0, "p50_ms": 62.4, "p95_ms": 100.0},
+                "green": {"tasks_per_second": 0.0, "failed": 2, "p50_ms": null, "p95_ms": null},
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_picture_shows_every_agent_and_both_sides() {
+        let status = status();
+        let account = ["load line".to_owned()];
+        let picture = Frame { status: &status, elapsed: Millis(83_000), account: &account, width: 72, colour: false };
+        insta::assert_snapshot!(frame(&picture).join("\n"), @r"
+        example · release v2 · rollout 3                                   01:23
+        phase 1 of 2, canary: baking                                    12s left
+        1 of 4 agents on green                 ● green  ○ blue  ◐ moving  ✕ down
+
+        canary       ●◐
+        full         ○✕
+
+        last ten seconds              blue       green
+          tasks/s                      1.2         0.0
+          failed                         0           2
+          response, median           62 ms           –
+          response, p95             100 ms           –
+        slots 2/2 busy · 3 calls wait · 4 tasks wait · memory 5 MiB
+        load line
+        ");
+    }
+
+    #[test]
+    fn colour_does_not_count_for_the_width() {
+        let status = status();
+        let picture = |colour| Frame { status: &status, elapsed: Millis(0), account: &[], width: 60, colour };
+        let plain: Vec<String> = frame(&picture(true)).iter().map(|line| uncoloured(line)).collect();
+        assert_eq!(plain, frame(&picture(false)));
+    }
+
+    fn uncoloured(line: &str) -> String {
+        let mut parts = line.split("\x1b[");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
+    }
+}

@@ -114,7 +114,7 @@ impl Shared {
             blue: side(&seconds, Side::Blue),
             green: side(&seconds, Side::Green),
             slots: self.spec.ollama.parallel,
-            slots_busy: last.map_or(0, |s| s.slots_busy),
+            slots_busy: last.map_or(0, |s| s.slots_peak),
             calls_waiting: last.map_or(0, |s| s.calls_waiting),
             tasks_queued: last.map_or(0, |s| s.tasks_queued),
             memory_bytes: published.memory_bytes,

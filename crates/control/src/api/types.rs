@@ -26,6 +26,7 @@ pub struct Live {
     pub blue: SideLive,
     pub green: SideLive,
     pub slots: u32,
+    /// The most that were busy at once in the last second.
     pub slots_busy: u32,
     pub calls_waiting: u32,
     pub tasks_queued: u64,
