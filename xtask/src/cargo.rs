@@ -50,6 +50,15 @@ impl Cargo {
         Ok(status.success())
     }
 
+    /// What it prints; an error if it fails.
+    pub(crate) fn says(mut self) -> anyhow::Result<String> {
+        eprintln!("==> {}", self.shown);
+        let output = self.command.output().with_context(|| format!("cannot run `{}`", self.shown))?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "`{}` failed: {complaint}", self.shown);
+        String::from_utf8(output.stdout).with_context(|| format!("`{}` printed something unreadable", self.shown))
+    }
+
     pub(crate) fn must(self) -> anyhow::Result<()> {
         let shown = self.shown.clone();
         anyhow::ensure!(self.succeeds()?, "`{shown}` failed");

@@ -9,6 +9,7 @@ mod lint;
 mod sim;
 mod test;
 mod text;
+mod weight;
 
 use std::{
     fs, io,
@@ -27,7 +28,12 @@ struct Subcommand {
 
 const SUBCOMMANDS: [Subcommand; 5] = [
     Subcommand { name: "check", arguments: "", about: "Compile everything without building it", run: check::run },
-    Subcommand { name: "lint", arguments: "", about: "Formatting, clippy with warnings denied, text", run: lint::run },
+    Subcommand {
+        name: "lint",
+        arguments: "",
+        about: "Formatting, text, weight of the first build, clippy with warnings denied",
+        run: lint::run,
+    },
     Subcommand {
         name: "test",
         arguments: "[ARGS]",
