@@ -29,12 +29,12 @@ pub(crate) struct Referee {
     leased: BTreeMap<TaskId, InstanceId>,
     submitted: BTreeSet<TaskId>,
     finished: BTreeSet<TaskId>,
-    allocated: BTreeSet<InstanceId>,
+    allocated: BTreeMap<InstanceId, AgentName>,
     /// Instances that ended without being asked to.
     pub(crate) died: BTreeSet<InstanceId>,
     /// The last instance that had each agent's traffic.
     last_active: BTreeMap<AgentName, InstanceId>,
-    /// Agents that the gateway itself moved, until they are served again.
+    /// Agents that the gateway itself moved, until they are moved again.
     fell_back: BTreeSet<AgentName>,
     away: BTreeMap<AgentName, Nanos>,
     served_once: BTreeSet<AgentName>,
@@ -59,6 +59,7 @@ impl Referee {
                 self.generation = *generation;
             }
             Change::Routed { agent, route } => {
+                self.fell_back.remove(agent);
                 if let Some(active) = route.active {
                     self.last_active.insert(agent.clone(), active);
                 }
@@ -151,17 +152,16 @@ impl Referee {
         Ok(())
     }
 
-    pub(crate) fn allocated(&mut self, instance: InstanceId) -> Result<(), Violation> {
-        let newest = self.allocated.last().copied().unwrap_or_default();
-        if instance < newest && !self.allocated.contains(&instance) {
-            return violated("instance numbers grow", format!("{instance} after {newest}"));
+    pub(crate) fn allocated(&mut self, instance: InstanceId, agent: &AgentName) -> Result<(), Violation> {
+        let owner = self.allocated.entry(instance).or_insert_with(|| agent.clone());
+        if owner == agent {
+            return Ok(());
         }
-        self.allocated.insert(instance);
-        Ok(())
+        violated("an instance number is used once", format!("{instance} for {owner} and {agent}"))
     }
 
     pub(crate) fn is_allocated(&self, instance: InstanceId) -> Result<(), Violation> {
-        if self.allocated.contains(&instance) {
+        if self.allocated.contains_key(&instance) {
             return Ok(());
         }
         violated("no command for an instance that was never enrolled", instance.to_string())
@@ -176,7 +176,6 @@ impl Referee {
         blamed: bool,
     ) -> Result<(), Violation> {
         if served {
-            self.fell_back.remove(agent);
             self.served_once.insert(agent.clone());
             if let Some(since) = self.away.remove(agent) {
                 self.unavailable = self.unavailable + now.since(since);

@@ -27,6 +27,8 @@ pub(crate) struct Agent {
     pub(crate) green: Option<Seat>,
     /// Which side should have the traffic.
     pub(crate) desired: Side,
+    /// Blue is kept warm after the cutover, so that the gateway may fall back to it by itself.
+    pub(crate) warm: bool,
     /// Which instance has it, as the gateway confirmed.
     pub(crate) active: Option<InstanceId>,
 }
@@ -110,7 +112,10 @@ impl Fleet {
         for FleetAgent { name, agent_type, revision, http, boot, drain } in agents {
             let blue = Seat::new(name.clone(), Side::Blue, revision, http, boot);
             self.dirty.insert(name.clone());
-            self.agents.insert(name, Agent { agent_type, drain, blue, green: None, desired: Side::Blue, active: None });
+            self.agents.insert(
+                name,
+                Agent { agent_type, drain, blue, green: None, desired: Side::Blue, warm: false, active: None },
+            );
         }
     }
 
@@ -129,6 +134,11 @@ impl Fleet {
 
     pub(crate) fn seat_of(&self, instance: InstanceId) -> Option<(&AgentName, Side)> {
         self.seats.get(&instance).map(|(agent, side)| (agent, *side))
+    }
+
+    pub(crate) fn blue_drains(&self, agent: &AgentName) -> bool {
+        let blue = self.agents.get(agent).and_then(|agent| agent.blue.is.instance());
+        blue.is_some_and(|instance| self.draining.contains(&instance))
     }
 
     /// A cutover was asked for and not answered yet.
@@ -326,11 +336,13 @@ impl Fleet {
             for side in [Side::Blue, Side::Green] {
                 let active = agent.active;
                 let desired = agent.desired == side;
+                // As long as the desired side does not serve, the other may have to stand in for it.
+                let needed = desired || !agent.served_by(agent.desired);
                 let Some(seat) = agent.seat_mut(side) else { continue };
                 let instance = seat.is.instance();
                 let moving = self.cutover.as_ref().is_some_and(|c| c.moves.iter().any(|m| Some(m.to) == instance));
                 let idle =
-                    instance != active && !desired && !moving && instance.is_none_or(|i| !self.draining.contains(&i));
+                    instance != active && !needed && !moving && instance.is_none_or(|i| !self.draining.contains(&i));
                 let starts = seat.is == Is::Empty && seat.want != Want::Stopped;
                 if starts && !self.room.as_mut().is_none_or(|room| room.hold(&name, side)) {
                     self.waiting.insert(name.clone());
@@ -343,7 +355,9 @@ impl Fleet {
             }
             let target = agent.seat(agent.desired).and_then(|seat| seat.is.ready());
             if let Some(to) = target.filter(|&to| agent.active != Some(to)) {
-                let fallback = agent.seat(agent.desired.other()).and_then(|seat| seat.is.ready());
+                // What is about to be frozen or stopped, or is blamed by a rollback, is nothing to fall back to.
+                let warm = agent.desired == Side::Green && agent.warm;
+                let fallback = agent.blue.is.ready().filter(|_| warm);
                 moves.push(Move { agent: name.clone(), to, fallback });
                 drain = drain.max(agent.drain);
                 unmoved.insert(name);

@@ -78,6 +78,7 @@ impl Rollout {
                 for planned in agents {
                     if let Some(agent) = world.fleet.agent_mut(&planned.agent) {
                         agent.desired = Side::Green;
+                        agent.warm = planned.standby == Standby::Warm;
                     }
                 }
                 self.state = State::Progressing { phase, step: Step::CuttingOver { batch } };
@@ -134,8 +135,12 @@ impl Rollout {
                 true
             }
             State::Completed => {
-                // A green that is being restarted is stood in for by blue: giving that up would leave nobody.
-                if !self.committing || !self.plan.agents().all(|planned| world.is_served_by(planned, Side::Green)) {
+                // A green that is being restarted is stood in for by blue: giving that up would leave nobody. And
+                // what blue took on meanwhile it may finish.
+                let relieved = |agent: &PlannedAgent| {
+                    world.is_served_by(agent, Side::Green) && !world.fleet.blue_drains(&agent.agent)
+                };
+                if !self.committing || !self.plan.agents().all(relieved) {
                     return false;
                 }
                 self.commit(world);

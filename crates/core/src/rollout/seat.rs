@@ -132,9 +132,10 @@ impl Seat {
                 self.is = Is::Enrolling { instance };
                 out.push(self.enrol(instance));
             }
-            (Want::Running, Is::Frozen { instance }) => self.thaw(instance, out),
-            // The gateway fell back to it.
-            (Want::Frozen, Is::Frozen { instance }) if !idle => self.thaw(instance, out),
+            (Want::Running, Is::Frozen { instance }) => {
+                self.is = Is::Thawing { instance };
+                out.push(Command::Thaw { instance });
+            }
             (Want::Frozen, Is::Ready { instance }) if idle => {
                 self.is = Is::Freezing { instance };
                 out.push(Command::Freeze { instance });
@@ -264,11 +265,6 @@ impl Seat {
         self.exits += 1;
         self.is = Is::BackOff;
         timers.arm(Timer::BackOff(self.agent.clone(), self.side), now.mono + backoff);
-    }
-
-    fn thaw(&mut self, instance: InstanceId, out: &mut Vec<Command>) {
-        self.is = Is::Thawing { instance };
-        out.push(Command::Thaw { instance });
     }
 
     pub(crate) fn try_again(&mut self) {

@@ -3,7 +3,7 @@
 use bellwether_core::{
     id::{AgentName, InstanceId, RevisionId, Side},
     port::driver::Exit,
-    rollout::Event,
+    rollout::{Event, State},
     time::Millis,
 };
 
@@ -130,10 +130,12 @@ impl World {
         let active = self.gateway.traffic.route(agent).active;
         let process = active.and_then(|active| self.driver.get(active));
         let served = process.is_some_and(Process::serves);
-        // It died; or what died before it left the agent to a blue that is frozen, or to nobody.
+        // It died; or it died while blue was given up, so that the gateway fell back to what just ends; or what
+        // died before left nobody.
+        let committed = self.state() == Some(State::Committed);
         let blamed = match (active, process) {
             (Some(active), None) => self.referee.died.contains(&active),
-            (Some(_), Some(process)) => process.frozen && self.referee.fell_back(agent),
+            (Some(_), Some(process)) => committed && process.stopping && self.referee.fell_back(agent),
             (None, _) => self.referee.lost_by_death(agent),
         };
         self.referee.availability(self.now(), agent, served, blamed)

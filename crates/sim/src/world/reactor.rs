@@ -100,7 +100,7 @@ impl World {
         let life = self.shell.life;
         match command {
             Command::Enrol { instance, agent, side, .. } => {
-                self.referee.allocated(instance)?;
+                self.referee.allocated(instance, &agent)?;
                 self.send_gateway(Intent::Enrol { instance, agent, side });
             }
             Command::Start { instance, agent, side, revision } => {

@@ -85,21 +85,36 @@ fn a_blue_that_dies_beside_a_rollout_does_not_end_it() {
 }
 
 #[test]
-fn what_the_gateway_falls_back_to_is_thawed() {
+fn only_a_blue_that_is_kept_warm_is_fallen_back_to() {
+    for standby in [Standby::Warm, Standby::Frozen, Standby::Stopped] {
+        let mut world = World::new(2);
+        world.start(plan_with(2, standby, ThinEvidence::Accept)).unwrap();
+        world.until_state(BAKING);
+        let blue = blue_of(&world, "a").instance();
+        let green = world.active("a");
+        world.kill(green);
+        world.settle();
+        assert_eq!(Some(world.active("a")) == blue, standby == Standby::Warm, "{standby:?}");
+        assert_eq!(world.finish(), State::Committed);
+    }
+}
+
+#[test]
+fn a_blue_is_not_stopped_while_the_green_that_relieved_it_is_away() {
     let mut world = World::new(2);
-    world.start(plan_with(2, Standby::Frozen, ThinEvidence::Accept)).unwrap();
+    world.clinging = true;
+    world.start(plan_with(2, Standby::Stopped, ThinEvidence::Accept)).unwrap();
     world.until_state(BAKING);
-    world.settle();
-    let blue = blue_of(&world, "a");
-    assert!(matches!(blue, Is::Frozen { .. }), "{blue:?}");
+    let blue = blue_of(&world, "a").instance().unwrap();
     let green = world.active("a");
     world.mute.insert(("a".into(), Side::Green));
     world.kill(green);
+    world.feed(Event::Empty { instance: blue, revoked: 0 }).unwrap();
     world.settle();
-    assert_eq!(Some(world.active("a")), blue.instance());
-    assert!(matches!(blue_of(&world, "a"), Is::Ready { .. }), "traffic reaches a frozen instance");
+    assert!(world.running.contains_key(&blue));
     world.mute.clear();
-    assert_eq!(world.finish(), State::Committed);
+    world.until("green serves and blue has ended", |w| !w.running.contains_key(&blue));
+    assert_eq!(world.sides()[0], Some(Side::Green));
 }
 
 #[test]
@@ -115,6 +130,22 @@ fn a_green_that_waits_to_be_restarted_at_the_commit_is_restarted_after_it() {
     assert_eq!((world.state(), world.sides()[0]), (State::Completed, Some(Side::Blue)), "blue is still needed");
     assert_eq!(world.finish(), State::Committed);
     world.assert_all_served_by(Side::Green);
+}
+
+#[test]
+fn a_commit_waits_for_what_blue_still_works_on() {
+    let mut world = World::rolling(2);
+    world.until_state(State::Completed);
+    world.settle();
+    let green = world.active("a");
+    world.kill(green);
+    world.clinging = true;
+    world.until("green is back", |w| w.active("a") > green && w.sides()[0] == Some(Side::Green));
+    world.verb(VerbKind::Commit).unwrap();
+    world.settle();
+    assert_eq!(world.state(), State::Completed);
+    assert_eq!(world.running.len(), 4);
+    assert_eq!(world.finish(), State::Committed);
 }
 
 #[test]
