@@ -91,8 +91,9 @@ impl Evidence {
                 &rollout.plan.phases.get(phase).ok_or(Missing::NoWindow)?.gate,
                 phase + 1,
             ),
+            // All agents have been on green since the last bake began, and that is what is validated.
             Window::Validation => (
-                rollout.validation.as_ref().ok_or(Missing::NoWindow)?,
+                rollout.phases.last().ok_or(Missing::NoWindow)?,
                 &rollout.plan.phases.last().ok_or(Missing::NoWindow)?.gate,
                 rollout.plan.phases.len(),
             ),
