@@ -3,7 +3,7 @@
 //! Keeps the promises of the driver's contract: an instance number names one run for ever, commands of an older
 //! generation are refused, what does not run is unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_core::{
     id::{AgentName, Generation, InstanceId, RevisionId, Side},
@@ -16,6 +16,8 @@ pub(crate) struct Driver {
     running: BTreeMap<InstanceId, Process>,
     /// The newest decision about each instance, those that have ended included.
     seen: BTreeMap<InstanceId, Generation>,
+    /// Could not be started, however often it is tried.
+    pub(crate) unstartable: BTreeSet<InstanceId>,
     memory_bytes: u64,
     pub(crate) memory_peak_bytes: u64,
 }

@@ -1,6 +1,6 @@
 //! The controller's process: the real machine, its journal, and how it dies and comes back.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bellwether_core::{
     rollout::{Command, Controller, Event, Refusal},
@@ -26,6 +26,8 @@ pub(crate) struct Shell {
     pub(crate) looking: bool,
     pub(crate) inbox: VecDeque<Event>,
     pub(crate) tick_at: Option<Nanos>,
+    /// For when ticks of this process are on the agenda already.
+    pub(crate) ticks: BTreeSet<Nanos>,
 }
 
 /// Events between two comparisons of the live state with the replayed one.
@@ -46,6 +48,7 @@ impl Shell {
             looking: false,
             inbox: VecDeque::new(),
             tick_at: None,
+            ticks: BTreeSet::new(),
         }
     }
 
@@ -86,6 +89,7 @@ impl Shell {
         self.life += 1;
         self.inbox.clear();
         self.tick_at = None;
+        self.ticks.clear();
     }
 
     /// Another process replays the journal.

@@ -310,13 +310,13 @@ impl Fleet {
         self.room.as_mut().is_none_or(|room| room.hold(agent, side))
     }
 
-    /// Takes back the room of seats that are empty and should be.
+    /// Takes back the room of seats that have no instance and should have none.
     fn reclaim(&mut self, agents: &[AgentName]) {
         let Some(room) = &mut self.room else { return };
         for name in agents {
             let Some(agent) = self.agents.get(name) else { continue };
             for side in [Side::Blue, Side::Green] {
-                if agent.seat(side).is_none_or(|seat| seat.want == Want::Stopped && seat.is == Is::Empty) {
+                if agent.seat(side).is_none_or(|seat| seat.want == Want::Stopped && seat.is.instance().is_none()) {
                     room.release(name, side);
                 }
             }

@@ -20,6 +20,9 @@ impl World {
         match (way, command.action) {
             (Way::New, Action::Start { agent, side, revision }) => {
                 if self.faults() && self.fate.hit(self.scenario.start_fails) {
+                    self.driver.unstartable.insert(instance);
+                }
+                if self.driver.unstartable.contains(&instance) {
                     let reason = "no process could be made".into();
                     self.tell(Link::Driver, true, Event::StartFailed { instance, reason });
                 } else {

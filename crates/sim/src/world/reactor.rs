@@ -36,7 +36,12 @@ impl World {
     }
 
     pub(super) fn tick(&mut self, life: u64) -> Result<(), Violation> {
-        if life != self.shell.life || !self.shell.up || self.shell.tick_at != Some(self.now()) {
+        let now = self.now();
+        if life != self.shell.life || !self.shell.up {
+            return Ok(());
+        }
+        self.shell.ticks.remove(&now);
+        if self.shell.tick_at != Some(now) {
             return Ok(());
         }
         self.shell.tick_at = None;
@@ -90,7 +95,7 @@ impl World {
         let wanted = self.shell.wants_tick_at();
         if self.shell.tick_at != wanted {
             self.shell.tick_at = wanted.map(|at| at.max(self.now()));
-            if let Some(at) = self.shell.tick_at {
+            if let Some(at) = self.shell.tick_at.filter(|&at| self.shell.ticks.insert(at)) {
                 self.agenda.at(at, Happening::Tick { life: self.shell.life });
             }
         }

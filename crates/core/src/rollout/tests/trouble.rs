@@ -285,6 +285,15 @@ fn a_way_back_without_room_for_all_goes_in_the_reverse_order_and_within_the_room
 }
 
 #[test]
+fn a_blue_that_is_no_longer_wanted_back_gives_up_its_room() {
+    let mut world = scarce();
+    world.until_state(State::Progressing { phase: 0, step: Step::CuttingOver { batch: 0 } });
+    let blue = world.active("a");
+    world.kill(blue);
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
 fn what_dies_keeps_its_room_until_it_is_back() {
     let mut world = scarce();
     world.until_state(State::Progressing { phase: 0, step: Step::Warming { batch: 1 } });
