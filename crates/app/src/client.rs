@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bellwether_control::types::Problem;
-use bellwether_core::diagnostic::Diagnostic;
+use bellwether_core::diagnostic::{Diagnostic, chain};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, header};
@@ -102,15 +102,4 @@ fn refusal(status: StatusCode, problem: Problem) -> Failure {
         return Failure::told(if invalid { Exit::Invalid } else { Exit::Error }, told);
     }
     Failure::error(Diagnostic::new("BW0401", problem.title))
-}
-
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

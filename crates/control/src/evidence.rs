@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use bellwether_core::{
     analysis::{self, AgentUsage, Baseline, ClientAccount, GateReport, JudgeInput, Judgement, Looks, SummaryInput},
+    diagnostic::chain,
     id::{AgentName, AgentType},
     port::gateway::{GatewayAnswer, GatewayIntent},
     rollout::{Event, Rollout, Window},
@@ -212,15 +213,4 @@ fn client_account(query: &ReportQuery) -> Option<ClientAccount> {
         slower_than_150_percent: query.client_slower?,
         cut_streams: query.client_cut_streams?,
     })
-}
-
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -2,11 +2,13 @@
 
 use std::{fs, path::PathBuf};
 
-use bellwether_core::{diagnostic::Diagnostic, spec::Spec};
+use bellwether_core::{
+    diagnostic::{Diagnostic, chain},
+    spec::Spec,
+};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    client::chain,
     failure::{Exit, Failure, Outcome},
     supervisor::child::Inherited,
 };

@@ -2,9 +2,9 @@
 
 use std::{error::Error, io, net::SocketAddr, path::Path};
 
-use bellwether_core::diagnostic::Diagnostic;
+use bellwether_core::diagnostic::{Diagnostic, chain};
 
-use crate::{client::chain, failure::Failure};
+use crate::failure::Failure;
 
 pub(super) fn port_in_use(address: SocketAddr, what: &str, flag: &str, error: &io::Error) -> Failure {
     Failure::error(Diagnostic::new("BW0301", format!("the {what} cannot listen on {address}")).because(error).help(

@@ -14,7 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use bellwether_core::{
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, chain},
     id::RolloutId,
     plan::{self, Measured, Plan},
     rollout::{Refusal, Verb, VerbKind},
@@ -70,7 +70,7 @@ async fn report(State(shared): State<Arc<Shared>>, Path(id): Path<u64>, Query(qu
     let Some(rollout) = shared.rollout(RolloutId(id)) else { return unknown(id) };
     let criteria = match shared.evidence.summary(&rollout, &query).await {
         Ok(criteria) => criteria,
-        Err(error) => return problem(StatusCode::SERVICE_UNAVAILABLE, crate::evidence::chain(&error), &[]),
+        Err(error) => return problem(StatusCode::SERVICE_UNAVAILABLE, chain(&error), &[]),
     };
     let published = shared.published();
     Json(Report {

@@ -300,7 +300,7 @@ async fn begin(
             .map_err(|error| format!("cannot read /proc/{pid}/stat: {error}"))
             .map(|stat| describe(&worker, instance, generation, &launch, pid, stat.started_ticks));
         let record = record.and_then(|record| {
-            worker.records.write(&record).map_err(|error| describe_chain(&error))?;
+            worker.records.write(&record).map_err(|error| bellwether_core::diagnostic::chain(&error))?;
             Ok(record)
         });
         Ok::<_, String>((pid, record))
@@ -388,15 +388,4 @@ async fn until(at: Option<Instant>) {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
-}
-
-fn describe_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
