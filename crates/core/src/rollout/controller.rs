@@ -50,11 +50,8 @@ impl Controller {
     pub fn step(&mut self, now: Now, event: Event) -> Result<Vec<Command>, Refusal> {
         let mut out = Vec::new();
         self.take(now, event, &mut out)?;
-        self.advance(now, &mut out);
-        self.fleet.reconcile(&mut self.timers, &mut out);
-        // What the fleet brings about by itself can be what the rollout waits for.
-        while self.advance(now, &mut out) {
-            self.fleet.reconcile(&mut self.timers, &mut out);
+        if !self.fleet.is_blind() {
+            self.decide(now, &mut out);
         }
         self.last = now;
         Ok(out)
@@ -100,6 +97,15 @@ impl Controller {
 
     pub fn is_declared(&self) -> bool {
         !self.fleet.agents.is_empty()
+    }
+
+    fn decide(&mut self, now: Now, out: &mut Vec<Command>) {
+        self.advance(now, out);
+        self.fleet.reconcile(&mut self.timers, out);
+        // What the fleet brings about by itself can be what the rollout waits for.
+        while self.advance(now, out) {
+            self.fleet.reconcile(&mut self.timers, out);
+        }
     }
 
     fn advance(&mut self, now: Now, out: &mut Vec<Command>) -> bool {

@@ -89,7 +89,7 @@ pub(crate) struct Fleet {
     next: InstanceId,
     pub(crate) generation: Generation,
     cutover: Option<InFlight>,
-    /// What the gateway's routes are is not known until the next look: nothing is moved.
+    /// What the gateway's routes are is not known until the next look: nothing is decided.
     blind: bool,
     /// Retired instances that still hold something.
     draining: BTreeSet<InstanceId>,
@@ -238,6 +238,11 @@ impl Fleet {
         out.push(Command::Observe);
     }
 
+    /// Where the traffic goes is not known: what is stopped or moved now could be the wrong instance.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.blind
+    }
+
     pub(crate) fn close_eyes(&mut self) {
         self.cutover = None;
         self.blind = true;
@@ -363,7 +368,7 @@ impl Fleet {
                 unmoved.insert(name);
             }
         }
-        if self.cutover.is_none() && !self.blind && !moves.is_empty() {
+        if self.cutover.is_none() && !moves.is_empty() {
             let (generation, revoke) = (self.generation.next(), self.revoke);
             let cutover = InFlight { generation, moves, drain, revoke, emptied: BTreeSet::new() };
             out.push(cutover.command());

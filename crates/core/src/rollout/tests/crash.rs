@@ -166,6 +166,24 @@ fn an_answer_given_twice_does_not_open_the_next_window() {
 }
 
 #[test]
+fn nothing_is_decided_between_a_restart_and_the_look_at_the_world() {
+    let mut world = World::rolling(2);
+    world.until("a cutover to green", |w| {
+        w.state() == State::Progressing { phase: 0, step: Step::CuttingOver { batch: 0 } } && !w.todo.is_empty()
+    });
+    // The gateway carries it out, and the controller dies before it hears of it.
+    world.message();
+    world.controller = replay(&world.journal);
+    world.feed(Event::Restarted).unwrap();
+    world.forget_messages();
+    world.verb(VerbKind::Rollback).unwrap();
+    assert!(world.todo.is_empty(), "green is stopped while it has the traffic: {:?}", world.todo);
+    world.converge();
+    assert_eq!(world.finish(), State::RolledBack);
+    world.assert_all_served_by(Side::Blue);
+}
+
+#[test]
 fn every_instance_that_serves_at_the_end_is_settled_even_if_the_word_was_lost() {
     let mut world = healthy();
     world.until_state(State::Committed);

@@ -188,11 +188,15 @@ impl World {
         let replayed = replay(&self.journal);
         assert_eq!(replayed, self.controller, "a replay differs from what it replays");
         self.controller = replayed;
-        self.todo.clear();
-        self.answers.clear();
+        self.forget_messages();
         self.now = Now { mono: Nanos(7), wall: self.now.wall + Millis(300) };
         self.feed(Event::Restarted).unwrap();
         self.converge();
+    }
+
+    pub(super) fn forget_messages(&mut self) {
+        self.todo.clear();
+        self.answers.clear();
     }
 
     /// Both links break: what was under way in either direction is gone.
