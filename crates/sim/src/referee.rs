@@ -59,8 +59,8 @@ impl Referee {
                 self.generation = *generation;
             }
             Change::Routed { agent, route } => {
-                self.fell_back.remove(agent);
                 if let Some(active) = route.active {
+                    self.fell_back.remove(agent);
                     self.last_active.insert(agent.clone(), active);
                 }
                 let (_, before) = self.holders.insert(agent.clone(), (route.active, route.fence)).unwrap_or_default();

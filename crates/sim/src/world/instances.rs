@@ -139,7 +139,7 @@ impl World {
         let blamed = match (active, process) {
             (Some(active), None) => self.referee.died.contains(&active),
             (Some(_), Some(process)) => committed && process.stopping && self.referee.fell_back(agent),
-            (None, _) => self.referee.lost_by_death(agent),
+            (None, _) => self.referee.lost_by_death(agent) || (committed && self.referee.fell_back(agent)),
         };
         self.referee.availability(self.now(), agent, served, blamed)
     }
