@@ -67,12 +67,17 @@ impl Effects {
                 }
                 Command::CutOver { generation, moves, drain, revoke } => {
                     let agents = moves.len();
+                    let before = Generation(generation.0.saturating_sub(1));
                     tracing::info!(%generation, agents, revoke, "cut over");
-                    self.intend(GatewayIntent::CutOver { generation, moves, drain, revoke }, |answer| match answer {
-                        GatewayAnswer::Done { generation } => Some(Event::CutOver { generation }),
-                        GatewayAnswer::Stale { standing } => Some(Event::CutOverStale { standing }),
-                        other => refused("cutover", &other),
-                    })
+                    self.intend(
+                        GatewayIntent::CutOver { generation, moves, drain, revoke },
+                        move |answer| match answer {
+                            GatewayAnswer::Done { generation } => Some(Event::CutOver { generation }),
+                            GatewayAnswer::Stale { standing } => Some(Event::CutOverStale { standing }),
+                            // It did not happen, whatever the reason: the world is looked at before the next try.
+                            other => refused("cutover", &other).or(Some(Event::CutOverStale { standing: before })),
+                        },
+                    )
                     .await;
                 }
                 Command::Lost { instance } => self.intend(GatewayIntent::Lost { instance }, expect_done("lost")).await,

@@ -147,8 +147,8 @@ impl Reactor {
         for reply in replies {
             reply();
         }
-        let mut questions = self.effects.carry_out(self.machine.generation(), commands).await;
-        while let Some(question) = questions.pop() {
+        let questions = self.effects.carry_out(self.machine.generation(), commands).await;
+        for question in questions {
             self.answer(question).await?;
         }
         Ok(())
