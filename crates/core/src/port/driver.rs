@@ -15,7 +15,8 @@ use crate::{
 /// Name and version of the link between controller and driver host.
 pub const PROTOCOL: (&str, u32) = ("bellwether-driver", 1);
 
-/// How to start one instance. All variables are resolved; the driver adds nothing.
+/// How to start one instance. All variables are resolved; the process driver adds only `PATH`, `HOME`, `LANG` and a mark
+/// of its own by which it finds what the instance leaves behind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
     pub agent: AgentName,
