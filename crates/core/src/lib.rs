@@ -17,3 +17,4 @@ pub mod rollout;
 pub mod spec;
 pub mod time;
 pub mod traffic;
+pub mod watch;

@@ -28,6 +28,11 @@ pub struct Second {
     pub tasks_queued: u64,
     /// Switches of the loaded model that began in the second.
     pub model_switches: u32,
+    /// Attempts of the gateway's own to reach the model server in the second, and those that failed.
+    #[serde(default)]
+    pub probes: u32,
+    #[serde(default)]
+    pub probes_failed: u32,
 }
 
 /// The share of a second that belongs to one agent, one model, one drawn and one serving side.
@@ -44,6 +49,37 @@ pub struct Cell {
     pub calls: Calls,
     #[serde(default, skip_serializing_if = "Pushes::is_empty")]
     pub pushes: Pushes,
+    #[serde(default, skip_serializing_if = "Signs::is_empty")]
+    pub signs: Signs,
+}
+
+/// What the order of an agent's outcomes and the silence between them say, per agent and serving side. An outcome
+/// is a task that completed, failed or lost its lease, or a pushed request that was answered or failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Signs {
+    /// Outcomes whose predecessor, on this agent and serving side, was good, or that had none.
+    pub trials: u64,
+    /// Those of `trials` that failed: errors that are no continuation of a burst.
+    pub onsets: u64,
+    /// Failures in a row, at the end of the second.
+    pub streak: u64,
+    /// Completions that carried less than the fleet file says a result must (R91); each is among `failed`.
+    pub empty: u64,
+    /// The longest time that a lease has gone without a sign of work, in milliseconds, at the end of the second.
+    pub stalled_ms: u64,
+    /// How long the serving instance has shown no sign of its main loop, in milliseconds, at the end of the second:
+    /// no request for a task, no completion, no byte of a model call, no answer to a push.
+    pub quiet_ms: u64,
+    /// Openings of the gateway's breaker for this agent's model calls.
+    pub trips: u64,
+    /// Openings that the agent reports of its own breaker.
+    pub reported_trips: u64,
+}
+
+impl Signs {
+    pub fn is_empty(&self) -> bool {
+        self == &Self::default()
+    }
 }
 
 /// Tasks that were finished or lost their lease in the second.

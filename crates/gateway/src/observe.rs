@@ -8,7 +8,7 @@ use std::{
 
 use bellwether_core::{
     id::{AgentName, ModelName, Side},
-    observation::{Calls, Cell, Pushes, Second, Tasks},
+    observation::{Calls, Cell, Pushes, Second, Signs, Tasks},
     time::UnixMillis,
 };
 
@@ -61,6 +61,8 @@ impl Recorder {
             calls_waiting: gauges.calls_waiting,
             tasks_queued: gauges.tasks_queued,
             model_switches: gauges.model_switches,
+            probes: 0,
+            probes_failed: 0,
         }
     }
 
@@ -77,6 +79,7 @@ impl Recorder {
             tasks: Tasks::default(),
             calls: Calls::default(),
             pushes: Pushes::default(),
+            signs: Signs::default(),
         });
         count(cell);
     }

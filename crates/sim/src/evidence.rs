@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bellwether_core::{
     analysis::{self, AgentUsage, Baseline, GateReport, JudgeInput, Looks},
     id::{AgentName, AgentType, ModelName, Side},
-    observation::{Cell, Second, Tasks},
+    observation::{Cell, Second, Signs, Tasks},
     rollout::{Rollout, Window},
     time::{Millis, Nanos, UnixMillis},
 };
@@ -110,6 +110,7 @@ impl Evidence {
     fn cell(&mut self, now: Nanos, agent: &AgentName, drawn: Side, served: Side) -> &mut Cell {
         let cells = self.seconds.entry(Self::last_second(now) + 1).or_default();
         cells.entry((agent.clone(), drawn, served)).or_insert_with(|| Cell {
+            signs: Signs::default(),
             agent: agent.clone(),
             model: ModelName::new("any"),
             drawn,

@@ -132,6 +132,8 @@ fn play(fleet: &Fleet, job: Job, tell: &mut Teller<'_>) -> Result<Outcome, (Viol
             Trigger::Operator { .. } => "operator",
             Trigger::Gate { .. } => "gate",
             Trigger::CrashLoop { .. } => "crash loop",
+            Trigger::Alarm(_) => "alarm",
+            Trigger::Drill => "drill",
         }),
         needed_attention,
         took: world.now().since(bellwether_core::time::Nanos(0)),

@@ -154,7 +154,7 @@ async fn start(args: StartArgs) -> Outcome {
 /// Reads the release and has its form checked here, so that errors name the place in the file.
 pub(crate) fn request(path: &Path, speed: f64, baseline: Option<Millis>, by: &str) -> Result<StartRequest, Failure> {
     let (name, release) = crate::files::read_release(path)?;
-    Ok(StartRequest { file: name, release, speed, baseline, by: by.to_owned() })
+    Ok(StartRequest { file: name, release, speed, baseline, drill: false, by: by.to_owned() })
 }
 
 async fn show(args: &ShowArgs) -> Outcome {
@@ -192,7 +192,7 @@ async fn list(args: &ListArgs) -> Outcome {
 async fn steer(verb: VerbKind, args: &VerbArgs) -> Outcome {
     let control = Control::new(&args.control.control);
     let id = number(&control, args.rollout).await?;
-    let request = VerbRequest { by: args.who.by.clone(), reason: args.reason.clone() };
+    let request = VerbRequest { by: args.who.by.clone(), reason: args.reason.clone(), only: None };
     let rollout: RolloutView = control.post(&format!("/v1/rollouts/{id}/{}", verb.as_str()), &request).await?;
     if args.output.is_json() {
         print_json(&rollout)?;

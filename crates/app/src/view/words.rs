@@ -12,6 +12,7 @@ pub(crate) fn stage(rollout: &RolloutView) -> String {
             let what = match step {
                 Step::Warming { batch } => format!("starting green, batch {} of {batches}", batch + 1),
                 Step::CuttingOver { batch } => format!("cutting over, batch {} of {batches}", batch + 1),
+                Step::Halfway { .. } => "the first half bakes".to_owned(),
                 Step::Baking { look: 1 } => "baking".into(),
                 Step::Baking { .. } => "baking, extended".into(),
                 Step::Gate { .. } => "judging".into(),
@@ -35,6 +36,8 @@ pub(crate) fn stage(rollout: &RolloutView) -> String {
         Some(PauseReason::ThinEvidence) => format!("{step} · paused: the evidence is thin, promote or roll back"),
         Some(PauseReason::Asked { by, why }) if why.is_empty() => format!("{step} · paused by {by}"),
         Some(PauseReason::Asked { by, why }) => format!("{step} · paused by {by}: {why}"),
+        Some(PauseReason::SharedFault { why }) => format!("{step} · held: blue suffers as green does: {why}"),
+        Some(PauseReason::PartlyRolledBack { why }) => format!("{step} · paused: a part was taken back: {why}"),
     }
 }
 
@@ -44,6 +47,8 @@ pub(crate) fn trigger(trigger: &Trigger) -> String {
         Trigger::Operator { by, why } => format!("asked by {by}: {why}"),
         Trigger::Gate { criteria, why } => format!("{} failed: {why}", criteria.join(", ")),
         Trigger::CrashLoop { agent, exits } => format!("green of {agent} ended {exits} times by itself"),
+        Trigger::Alarm(alarm) => format!("{} ({}): {}", alarm.kind.name(), alarm.kind.requirement(), alarm.why),
+        Trigger::Drill => "the rollback is rehearsed".to_owned(),
     }
 }
 

@@ -112,7 +112,7 @@ async fn verb(
         let known = kinds.map(VerbKind::as_str).join(", ");
         return problem(StatusCode::NOT_FOUND, format!("there is no verb {name:?}; there are {known}"), &[]);
     };
-    let verb = Verb { verb: kind, rollout: RolloutId(id), by: request.by, reason: request.reason };
+    let verb = Verb { verb: kind, rollout: RolloutId(id), by: request.by, reason: request.reason, only: request.only };
     let (reply, replied) = oneshot::channel();
     match ask(&shared, Input::Verb { verb, reply }, replied).await {
         Ok(()) => show(State(shared), Path(id)).await,

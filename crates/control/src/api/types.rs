@@ -4,7 +4,7 @@ use bellwether_core::{
     analysis::Judgement,
     diagnostic::Diagnostic,
     id::RolloutId,
-    rollout::{ControllerView, RolloutView},
+    rollout::{ControllerView, Only, RolloutView},
     time::Millis,
 };
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,9 @@ pub struct StartRequest {
     /// Measured for this long instead of what the fleet file says.
     #[serde(default)]
     pub baseline: Option<Millis>,
+    /// Rehearse the rollback on the first batch, and change nothing for good.
+    #[serde(default)]
+    pub drill: bool,
     pub by: String,
 }
 
@@ -76,6 +79,9 @@ pub struct VerbRequest {
     pub by: String,
     #[serde(default)]
     pub reason: String,
+    /// For a rollback of a part.
+    #[serde(default)]
+    pub only: Option<Only>,
 }
 
 /// `GET /v1/rollouts/{id}/report`

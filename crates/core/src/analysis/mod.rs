@@ -16,6 +16,7 @@ mod mass;
 mod matched;
 mod rank;
 mod rate;
+mod sequential;
 mod share;
 mod summary;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod words;
 pub use baseline::{Baseline, BaselineError};
 pub use errors::smallest_error_rise;
 pub use judge::{ALPHA, JudgeInput, Looks, judge};
+pub use sequential::{Harm, Metric, Sequential, SequentialSetup};
 pub use summary::{ClientAccount, SummaryInput, summary};
 pub use verdict::*;
 pub use window::{AgentUsage, Tally, Window};

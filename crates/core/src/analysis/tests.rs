@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     histogram::Histogram,
     id::{AgentName, AgentType, ModelName, Side},
-    observation::{Calls, Cell, Pushes, Second, Tasks},
+    observation::{Calls, Cell, Pushes, Second, Signs, Tasks},
     spec::{Criteria, GatePolicy, Require, ThinEvidence},
     time::Millis,
 };
@@ -18,6 +18,7 @@ pub(super) fn cell(agent: &str, side: Side, completed: u64, failed: u64, micros:
     let mut tasks = Tasks { completed, failed, ..Tasks::default() };
     (0..completed + failed).for_each(|_| tasks.own_time.record(micros));
     Cell {
+        signs: Signs::default(),
         agent: agent.into(),
         model: ModelName::new("m"),
         drawn: side,

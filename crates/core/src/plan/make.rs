@@ -71,6 +71,7 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
             PlannedPhase {
                 name: phase.name.clone(),
                 batches: packed.into_iter().map(|packed| batch(packed, &targets)).collect(),
+                second_half: None,
                 bake: phase.bake.compressed(speed),
                 gate: phase.gate.clone(),
                 agents_cumulative: cumulative,
@@ -89,6 +90,8 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         extension: policy.extension,
         crash_loop: policy.crash_loop,
         criteria: policy.criteria.clone(),
+        triggers: policy.triggers.clone(),
+        drill: false,
         revisions: revisions(spec, &targets, changes),
         budget,
     })

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{AgentName, PhaseName, RevisionId, RevisionName},
-    spec::{Criteria, GatePolicy, Revision},
+    spec::{Criteria, GatePolicy, Revision, Triggers},
     time::Millis,
 };
 
@@ -24,6 +24,10 @@ pub struct Plan {
     pub extension: f64,
     pub crash_loop: u32,
     pub criteria: Criteria,
+    pub triggers: Triggers,
+    /// Only the first batch moves, and is taken back at once: the rollback is rehearsed.
+    #[serde(default)]
+    pub drill: bool,
     /// Every revision that the plan names.
     pub revisions: BTreeMap<RevisionId, Revision>,
     pub budget: Budget,
@@ -39,6 +43,10 @@ impl Plan {
 pub struct PlannedPhase {
     pub name: PhaseName,
     pub batches: Vec<Batch>,
+    /// The batch with which the second of two random halves begins. It moves when half of the bake is over, so
+    /// that the first half has a blue beside it to be compared with (ANALYSIS §3.2).
+    #[serde(default)]
+    pub second_half: Option<usize>,
     pub bake: Millis,
     pub gate: GatePolicy,
     /// Agents on green when this phase is done.

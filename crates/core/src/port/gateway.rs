@@ -133,7 +133,7 @@ pub enum GatewayEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observation::{Calls, Cell, Pushes, Tasks};
+    use crate::observation::{Calls, Cell, Pushes, Signs, Tasks};
 
     #[test]
     fn a_second_with_times_in_it_survives_the_wire() {
@@ -148,6 +148,7 @@ mod tests {
             tasks,
             calls: Calls::default(),
             pushes: Pushes::default(),
+            signs: Signs::default(),
         };
         let record = Second { number: 7, cells: vec![cell], ..Second::default() };
         let answer = GatewayAnswer::Seconds { records: vec![record.clone()], last: 7 };

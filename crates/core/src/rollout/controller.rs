@@ -166,6 +166,16 @@ impl Controller {
                     current.judged(look, report, &mut World { now, fleet: &mut self.fleet, timers, out });
                 }
             }
+            Event::Alarm { rollout, alarm } => {
+                if let Some(current) = self.rollouts.last_mut().filter(|r| r.id == rollout) {
+                    current.alarmed(*alarm, &mut World { now, fleet: &mut self.fleet, timers, out });
+                }
+            }
+            Event::RollbackChecked { rollout, fault } => {
+                if let Some(current) = self.rollouts.last_mut().filter(|r| r.id == rollout) {
+                    current.checked(fault);
+                }
+            }
             Event::Planned { plan, by } => self.start(now, *plan, by, out)?,
             Event::Verb(verb) => self.verb(now, verb, out)?,
             Event::Tick => self.tick(now, out),
@@ -200,7 +210,7 @@ impl Controller {
     }
 
     fn verb(&mut self, now: Now, verb: Verb, out: &mut Vec<Command>) -> Result<(), Refusal> {
-        let Verb { verb, rollout, by, reason } = verb;
+        let Verb { verb, rollout, by, reason, only: _ } = verb;
         let latest = self.rollouts.len() as u64;
         let Some(current) = self.rollouts.iter_mut().find(|r| r.id == rollout) else {
             return Err(Refusal::NoSuchRollout(rollout));

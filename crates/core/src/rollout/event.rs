@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     analysis::GateReport,
-    id::{AgentName, AgentType, Generation, InstanceId, RevisionId, RolloutId},
+    id::{AgentName, AgentType, Generation, InstanceId, PhaseName, RevisionId, RolloutId},
     plan::Plan,
     port::{driver::Exit, gateway::GatewayView},
     time::Millis,
+    watch::Alarm,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +95,16 @@ pub enum Event {
         plan: Box<Plan>,
         by: String,
     },
+    /// A trigger fired.
+    Alarm {
+        rollout: RolloutId,
+        alarm: Box<Alarm>,
+    },
+    /// What the checks of a rollback's result say: no fault, or what still stands against it.
+    RollbackChecked {
+        rollout: RolloutId,
+        fault: Option<String>,
+    },
     Verb(Verb),
     /// A timer is due.
     Tick,
@@ -106,6 +117,18 @@ pub struct Verb {
     pub rollout: RolloutId,
     pub by: String,
     pub reason: String,
+    /// For a rollback of less than the whole rollout.
+    #[serde(default)]
+    pub only: Option<Only>,
+}
+
+/// A part of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Only {
+    Agents(BTreeSet<AgentName>),
+    Types(BTreeSet<AgentType>),
+    Phase(PhaseName),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

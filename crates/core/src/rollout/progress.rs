@@ -14,6 +14,7 @@ use crate::{
     plan::{PlannedAgent, Standby},
     spec::ThinEvidence,
     time::{Millis, Now},
+    watch::Alarm,
 };
 
 /// R49: a rollback that is not validated by then needs a person.
@@ -92,11 +93,7 @@ impl Rollout {
                 for planned in agents {
                     world.fleet.want(&planned.agent, Side::Blue, held_as(planned.standby));
                 }
-                if batch + 1 < self.plan.phases[phase].batches.len() {
-                    self.state = State::Progressing { phase, step: Step::Warming { batch: batch + 1 } };
-                } else {
-                    self.bake(phase, 1, self.plan.phases[phase].bake, world);
-                }
+                self.batch_done(phase, batch + 1, world);
                 true
             }
             State::RollingBack { step: RollbackStep::Shift } => {
@@ -147,12 +144,31 @@ impl Rollout {
                 true
             }
             State::Preflight
-            | State::Progressing { step: Step::Baking { .. } | Step::Gate { .. } | Step::Held, .. }
+            | State::Progressing {
+                step: Step::Halfway { .. } | Step::Baking { .. } | Step::Gate { .. } | Step::Held,
+                ..
+            }
             | State::Validating { .. }
             | State::Committed
             | State::RolledBack
             | State::NeedsAttention
             | State::PreflightFailed => false,
+        }
+    }
+
+    /// All batches before `next` are on green.
+    fn batch_done(&mut self, phase: usize, next: usize, world: &mut World<'_>) {
+        let planned = &self.plan.phases[phase];
+        let half = planned.bake.compressed(2.0);
+        if planned.second_half == Some(next) {
+            self.open_bake(phase, world);
+            self.state = State::Progressing { phase, step: Step::Halfway { next } };
+            world.stage_ends_after(half);
+        } else if next < planned.batches.len() {
+            self.state = State::Progressing { phase, step: Step::Warming { batch: next } };
+        } else {
+            let span = if planned.second_half.is_some() { half } else { planned.bake };
+            self.bake(phase, 1, span, world);
         }
     }
 
@@ -162,6 +178,9 @@ impl Rollout {
             State::Preflight => world.out.push(Command::MeasureBaseline { rollout: self.id }),
             State::Progressing { step: Step::Baking { .. }, .. } | State::Validating { judging: false } => {
                 self.judge_now(world);
+            }
+            State::Progressing { phase, step: Step::Halfway { next } } => {
+                self.state = State::Progressing { phase, step: Step::Warming { batch: next } };
             }
             State::Completed => self.committing = true,
             State::RollingBack { .. } => self.over(State::NeedsAttention, world),
@@ -209,7 +228,10 @@ impl Rollout {
                     world.out.push(Command::MeasureBaseline { rollout });
                 }
             }
-            State::Progressing { phase, step: step @ (Step::Baking { .. } | Step::Gate { .. }) } => {
+            State::Progressing {
+                phase,
+                step: step @ (Step::Halfway { .. } | Step::Baking { .. } | Step::Gate { .. }),
+            } => {
                 let window = Window::Phase(phase);
                 if self.phases.last().is_some_and(|record| record.after_second.is_none()) {
                     world.out.push(Command::OpenWindow { rollout, window });
@@ -327,8 +349,21 @@ impl Rollout {
         if self.state == (State::Validating { judging: false }) {
             self.complete(world);
         }
-        if let State::Progressing { phase, step: Step::Held } = self.state {
-            self.pass(phase, world);
+        match self.state {
+            State::Progressing { phase, step: Step::Held } => self.pass(phase, world),
+            State::Progressing { phase, step: Step::Halfway { next } } => {
+                world.timers.disarm(&Timer::Stage);
+                self.state = State::Progressing { phase, step: Step::Warming { batch: next } };
+            }
+            State::Preflight
+            | State::Progressing { .. }
+            | State::Validating { .. }
+            | State::Completed
+            | State::Committed
+            | State::RollingBack { .. }
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => {}
         }
     }
 
@@ -351,8 +386,7 @@ impl Rollout {
         if let Some(record) = self.phase_mut() {
             record.ended.get_or_insert(world.now.wall);
         }
-        self.rollback =
-            Some(RollbackRecord { trigger, began: world.now.wall, shifted: None, swapped: None, validated: None });
+        self.rollback = Some(RollbackRecord::new(trigger, world.now.wall));
         self.state = State::RollingBack { step: RollbackStep::Shift };
         let planned: Vec<AgentName> = self.plan.agents().map(|planned| planned.agent.clone()).collect();
         for name in planned {
@@ -381,6 +415,28 @@ impl Rollout {
             if room && blue != Want::Running {
                 world.fleet.want(name, Side::Blue, Want::Running);
             }
+        }
+    }
+
+    pub(crate) fn alarmed(&mut self, alarm: Alarm, world: &mut World<'_>) {
+        let going = match self.state {
+            State::Progressing { .. } | State::Validating { .. } | State::Completed => true,
+            State::Preflight
+            | State::Committed
+            | State::RollingBack { .. }
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => false,
+        };
+        if going {
+            self.roll_back(Trigger::Alarm(Box::new(alarm)), world);
+        }
+    }
+
+    pub(crate) fn checked(&mut self, fault: Option<String>) {
+        if let Some(rollback) = &mut self.rollback {
+            rollback.checked = true;
+            rollback.fault = fault;
         }
     }
 
@@ -434,12 +490,16 @@ impl Rollout {
     fn bake(&mut self, phase: usize, look: u32, span: Millis, world: &mut World<'_>) {
         self.state = State::Progressing { phase, step: Step::Baking { look } };
         if look == 1 {
-            if let Some(record) = self.phases.last_mut() {
-                record.bake_began = Some(world.now.wall);
-            }
-            world.out.push(Command::OpenWindow { rollout: self.id, window: Window::Phase(phase) });
+            self.open_bake(phase, world);
         }
         world.stage_ends_after(span);
+    }
+
+    /// What is seen from here on belongs to the phase's bake.
+    fn open_bake(&mut self, phase: usize, world: &mut World<'_>) {
+        let Some(record) = self.phases.last_mut().filter(|record| record.bake_began.is_none()) else { return };
+        record.bake_began = Some(world.now.wall);
+        world.out.push(Command::OpenWindow { rollout: self.id, window: Window::Phase(phase) });
     }
 
     fn pass(&mut self, phase: usize, world: &mut World<'_>) {

@@ -1,6 +1,6 @@
 //! Where a rollout stands.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,8 @@ use crate::{
     analysis::GateReport,
     id::{AgentName, PhaseName, RolloutId},
     plan::Plan,
-    time::UnixMillis,
+    time::{Millis, UnixMillis},
+    watch::Alarm,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +77,8 @@ pub enum Step {
     Warming { batch: usize },
     /// Their traffic is moved, all at once.
     CuttingOver { batch: usize },
+    /// The first half of the phase bakes beside the blues of the second, which goes on with batch `next`.
+    Halfway { next: usize },
     /// The phase runs under load. `look` counts from 1; an extension adds one.
     Baking { look: u32 },
     /// The evidence is being judged.
@@ -104,10 +107,18 @@ pub enum PauseReason {
     },
     /// The evidence did not suffice, and the policy asks a person.
     ThinEvidence,
+    /// Blue suffers as green does, and the policy is to hold.
+    SharedFault {
+        why: String,
+    },
+    /// A part of the rollout was taken back by policy; a person decides about the rest.
+    PartlyRolledBack {
+        why: String,
+    },
 }
 
 /// Why a rollout is being undone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "trigger", rename_all = "snake_case")]
 pub enum Trigger {
     Operator {
@@ -124,6 +135,18 @@ pub enum Trigger {
         agent: AgentName,
         exits: u32,
     },
+    /// A trigger of the watch (R40 to R44, R90, R91).
+    Alarm(Box<Alarm>),
+    /// The rollback is rehearsed (R51).
+    Drill,
+}
+
+/// A part of a rollout that was taken back while the rest goes on. What is in it stays on blue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Retreat {
+    pub agents: BTreeSet<AgentName>,
+    #[serde(flatten)]
+    pub record: RollbackRecord,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,11 +163,62 @@ pub struct PhaseRecord {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RollbackRecord {
+    /// What began it.
     pub trigger: Trigger,
+    /// What came on top while it was under way, or began it again.
+    #[serde(default)]
+    pub also: Vec<Trigger>,
+    /// When the clock of detection started (R46); none where a person decided.
+    pub harm_began: Option<UnixMillis>,
     pub began: UnixMillis,
     pub shifted: Option<UnixMillis>,
     pub swapped: Option<UnixMillis>,
     pub validated: Option<UnixMillis>,
+    /// Whether blue was checked since it has the traffic, and what the last check found wrong with it.
+    #[serde(default)]
+    pub checked: bool,
+    #[serde(default)]
+    pub fault: Option<String>,
+}
+
+impl RollbackRecord {
+    pub(crate) fn new(trigger: Trigger, now: UnixMillis) -> Self {
+        let harm_began = match &trigger {
+            Trigger::Alarm(alarm) => Some(alarm.harm_began),
+            Trigger::Operator { .. } | Trigger::Gate { .. } | Trigger::CrashLoop { .. } | Trigger::Drill => None,
+        };
+        Self {
+            trigger,
+            also: Vec::new(),
+            harm_began,
+            began: now,
+            shifted: None,
+            swapped: None,
+            validated: None,
+            checked: false,
+            fault: None,
+        }
+    }
+
+    /// Began, traffic on blue, green gone, validated: the spans that R46 to R49 limit.
+    pub fn detection(&self) -> Option<Millis> {
+        Some(self.began.since(self.harm_began?))
+    }
+
+    /// Until the last agent's traffic is on blue (R47).
+    pub fn execution(&self) -> Option<Millis> {
+        Some(self.shifted?.since(self.began))
+    }
+
+    /// From there until blue is validated (R48).
+    pub fn validation(&self) -> Option<Millis> {
+        Some(self.validated?.since(self.shifted?))
+    }
+
+    /// From the first harm, or from the decision where a person took it, to the end (R49).
+    pub fn end_to_end(&self) -> Option<Millis> {
+        Some(self.validated?.since(self.harm_began.unwrap_or(self.began)))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,6 +241,9 @@ pub struct Rollout {
     pub phases: Vec<PhaseRecord>,
     pub validation: Option<PhaseRecord>,
     pub rollback: Option<RollbackRecord>,
+    /// Parts that were taken back while the rest went on, in the order of their beginning.
+    #[serde(default)]
+    pub retreats: Vec<Retreat>,
 }
 
 impl Rollout {
@@ -186,6 +263,7 @@ impl Rollout {
             phases: Vec::new(),
             validation: None,
             rollback: None,
+            retreats: Vec::new(),
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn effect(state: State, paused: Option<&PauseReason>, verb: VerbKind)
             }
         }
         (State::Progressing { step: Step::Baking { .. }, .. }, VerbKind::Promote) => JudgeNow,
-        (State::Progressing { step: Step::Held, .. }, VerbKind::Promote) => GoOn,
+        (State::Progressing { step: Step::Halfway { .. } | Step::Held, .. }, VerbKind::Promote) => GoOn,
         (
             State::Progressing { step: Step::Gate { .. }, .. } | State::Validating { judging: true },
             VerbKind::Promote,

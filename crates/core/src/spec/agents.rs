@@ -161,6 +161,8 @@ impl Traits {
             self.boot.unwrap_or(Millis::from_secs(60)),
         );
         AgentSpec {
+            result: super::ResultRule::default(),
+            standby: super::StandbyPolicy::default(),
             name,
             agent_type: self.agent_type.unwrap_or_else(|| "general".into()),
             phase: self.phase,

@@ -84,6 +84,30 @@ pub struct AgentSpec {
     pub drain: Millis,
     pub memory_limit_bytes: Option<u64>,
     pub cpu_limit: Option<f64>,
+    /// What a completed task's result must carry, so that an empty answer is a failure (R91).
+    pub result: ResultRule,
+    pub standby: StandbyPolicy,
+}
+
+/// What a result has to carry to count as one. Without fields, anything that is not empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultRule {
+    /// Each must be there and not be empty.
+    pub fields: Vec<String>,
+    /// Text found in the result, in characters, must be at least as long.
+    pub chars_min: u32,
+}
+
+/// What becomes of a retired blue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StandbyPolicy {
+    /// The plan chooses: the readiest that memory and CPU allow.
+    #[default]
+    Auto,
+    Warm,
+    Frozen,
+    Stopped,
 }
 
 /// The resolved definition of an agent.
@@ -130,6 +154,90 @@ pub struct RolloutPolicy {
     /// Unasked exits of one green instance within a phase that end the rollout (R99).
     pub crash_loop: u32,
     pub criteria: Criteria,
+    pub triggers: Triggers,
+    pub drill: DrillPolicy,
+}
+
+/// Whether a rollout may start before its rollback was rehearsed (R51).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DrillPolicy {
+    #[default]
+    Optional,
+    /// A drill of the same release must have succeeded in this state directory.
+    Required,
+}
+
+/// What ends a rollout at once (R40 to R44, R90). `None` switches a trigger off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Triggers {
+    /// R40: share of the memory that the fleet may use; of an instance's own limit as well.
+    pub memory: Option<f64>,
+    /// R40: share of all CPUs that the fleet's instances use, for as long as `cpu_for`.
+    pub cpu: Option<f64>,
+    pub cpu_for: Millis,
+    /// R41: the error rate of a type at which harm is called severe. The evidence is the test against baseline.
+    pub errors: Option<f64>,
+    /// Ratio of latencies that the evidence must show to be exceeded.
+    pub latency: Option<f64>,
+    /// R42: share of connections to the model server that fail.
+    pub model_failures: Option<f64>,
+    /// R43: per minute.
+    pub breaker_trips: Option<f64>,
+    /// R44: this many in a row are still borne.
+    pub health_failures: Option<u32>,
+    pub progress: Progress,
+    pub on_shared_fault: OnSharedFault,
+    /// How much of the rollout a trigger undoes.
+    pub scope: Scope,
+}
+
+impl Default for Triggers {
+    /// The seed's figures (R40 to R44).
+    fn default() -> Self {
+        Self {
+            memory: Some(0.9),
+            cpu: Some(0.9),
+            cpu_for: Millis::from_secs(60),
+            errors: Some(0.05),
+            latency: Some(1.5),
+            model_failures: Some(0.1),
+            breaker_trips: Some(3.0),
+            health_failures: Some(2),
+            progress: Progress::Auto,
+            on_shared_fault: OnSharedFault::Rollback,
+            scope: Scope::Rollout,
+        }
+    }
+}
+
+/// How long an agent may go without a sign of work (R90).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Progress {
+    Off,
+    /// From the longest pauses that the baseline shows.
+    Auto,
+    After(Millis),
+}
+
+/// What is done when blue suffers as green does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnSharedFault {
+    Rollback,
+    /// Pause: going back would not mend it.
+    Hold,
+}
+
+/// How much a rollback takes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    Agent,
+    Type,
+    Phase,
+    Rollout,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

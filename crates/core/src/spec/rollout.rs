@@ -1,7 +1,7 @@
 //! The `rollout` section: the policy and its figures. Phases are read by [`super::phases`].
 
 use super::{
-    Criteria, RolloutPolicy,
+    Criteria, DrillPolicy, RolloutPolicy, Triggers,
     agents::Fleet,
     phases,
     reader::{Field, Fields, Reader},
@@ -48,6 +48,8 @@ pub(super) fn read(r: &mut Reader<'_>, section: Option<Field<'_>>, fleet: &Fleet
         batch_max: 16,
         crash_loop: 3,
         criteria: Criteria::default(),
+        triggers: Triggers::default(),
+        drill: DrillPolicy::default(),
     };
     let fields = section.and_then(|field| r.fields(field.node, "\"rollout\"", &KEYS));
     if let Some(f) = &fields {

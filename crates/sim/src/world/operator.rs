@@ -59,7 +59,7 @@ impl World {
 
     pub(super) fn ask_for(&mut self, verb: VerbKind) -> Result<(), Violation> {
         let Some(rollout) = self.shell.machine.rollout().map(|rollout| rollout.id) else { return Ok(()) };
-        let verb = Verb { verb, rollout, by: "somebody".into(), reason: "it seemed right".into() };
+        let verb = Verb { verb, rollout, by: "somebody".into(), reason: "it seemed right".into(), only: None };
         self.at_controller(self.shell.life, None, Event::Verb(verb))
     }
 }

@@ -230,6 +230,7 @@ fn only_the_latest_rollout_can_be_rolled_back() {
         rollout: crate::id::RolloutId(1),
         by: "ann".into(),
         reason: String::new(),
+        only: None,
     };
     let refused = world.feed(crate::rollout::Event::Verb(first));
     assert!(matches!(refused, Err(Refusal::NotNow { .. })), "{refused:?}");

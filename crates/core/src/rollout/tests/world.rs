@@ -107,7 +107,7 @@ impl World {
 
     pub(super) fn verb(&mut self, verb: VerbKind) -> Result<(), Refusal> {
         let rollout = self.controller.rollout().map_or(RolloutId(1), |r| r.id);
-        self.feed(Event::Verb(Verb { verb, rollout, by: "ann".into(), reason: "because".into() }))
+        self.feed(Event::Verb(Verb { verb, rollout, by: "ann".into(), reason: "because".into(), only: None }))
     }
 
     pub(super) fn feed(&mut self, event: Event) -> Result<(), Refusal> {
@@ -379,6 +379,7 @@ pub(super) fn plan_with(agents: usize, standby: Standby, thin_evidence: ThinEvid
     let all: Vec<AgentName> = names(agents).collect();
     let canary = (agents / 2).max(1);
     let phase = |name: &str, agents: &[AgentName], agents_cumulative| PlannedPhase {
+        second_half: None,
         name: name.into(),
         batches: agents.chunks(2).map(|agents| batch(agents, standby)).collect(),
         bake: BAKE,
@@ -395,6 +396,8 @@ pub(super) fn plan_with(agents: usize, standby: Standby, thin_evidence: ThinEvid
         phases.push(phase("full", &all[canary..], agents));
     }
     Plan {
+        drill: false,
+        triggers: crate::spec::Triggers::default(),
         fleet: "test".into(),
         release: "v2".into(),
         speed: 1.0,
