@@ -4,6 +4,7 @@
 //! It holds no traffic and parents no process, so that its death costs neither a request nor an agent.
 
 mod api;
+pub(crate) mod bundle;
 mod clock;
 mod effects;
 mod error;
