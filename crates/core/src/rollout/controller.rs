@@ -90,6 +90,14 @@ impl Controller {
         self.fleet.seat_of(instance)
     }
 
+    /// Instances that are ready and have a health endpoint, whether they serve or stand by.
+    pub fn ready_with_health(&self) -> impl Iterator<Item = (InstanceId, &AgentName, Side)> {
+        self.fleet.agents.iter().flat_map(|(name, agent)| {
+            let seats = std::iter::once(&agent.blue).chain(&agent.green).filter(|seat| seat.http);
+            seats.filter_map(move |seat| Some((seat.is.ready()?, name, seat.side)))
+        })
+    }
+
     /// Agents that no ready instance serves.
     pub fn without_ready_instance(&self) -> usize {
         self.fleet.agents.values().filter(|a| !a.served_by(Side::Blue) && !a.served_by(Side::Green)).count()
