@@ -10,7 +10,7 @@ use statrs::function::gamma::{checked_gamma_lr, ln_gamma};
 const TRIALS_MAX: f64 = 1e9;
 
 /// P(Bin(`of`, `p`) ≥ `hits`).
-pub(super) fn at_least(hits: u64, of: u64, p: f64) -> f64 {
+pub(crate) fn at_least(hits: u64, of: u64, p: f64) -> f64 {
     if hits == 0 {
         return 1.0;
     }
@@ -36,7 +36,7 @@ pub(super) fn lower_limit(hits: u64, of: u64, alpha: f64) -> f64 {
 }
 
 /// The share that is not exceeded with confidence 1 − `alpha`; 1 where nothing was seen.
-pub(super) fn upper_limit(hits: u64, of: u64, alpha: f64) -> f64 {
+pub(crate) fn upper_limit(hits: u64, of: u64, alpha: f64) -> f64 {
     if hits >= of || alpha <= 0.0 {
         return 1.0;
     }
@@ -127,7 +127,7 @@ impl Standardised {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 need no last digit")]
-pub(super) fn real(count: u64) -> f64 {
+pub(crate) fn real(count: u64) -> f64 {
     count as f64
 }
 

@@ -6,7 +6,7 @@
 
 mod baseline;
 mod errors;
-mod exact;
+pub(crate) mod exact;
 mod exceed;
 mod excess;
 mod judge;
@@ -24,7 +24,7 @@ mod tests;
 mod usage;
 mod verdict;
 mod window;
-mod words;
+pub(crate) mod words;
 
 pub use baseline::{Baseline, BaselineError};
 pub use errors::smallest_error_rise;

@@ -142,6 +142,16 @@ impl Window {
         sum
     }
 
+    /// Outcomes of one agent that were drawn for `side`.
+    pub fn of_agent(&self, agent: &AgentName, side: Side) -> Option<&Tally> {
+        self.agents.get(agent).map(|sides| sides.of(side))
+    }
+
+    /// The median over time of the memory that one agent used on `side`, in bytes.
+    pub fn memory_of(&self, agent: &AgentName, side: Side) -> Option<f64> {
+        self.levels.get(agent)?.of(side).memory_bytes(1)
+    }
+
     pub(super) fn total(&self) -> Tally {
         let mut sum = self.tally(Side::Blue);
         sum.add(&self.tally(Side::Green));
@@ -203,6 +213,9 @@ pub struct Tally {
     pub response: Histogram,
     /// From lease to completion as the clock saw it. Microseconds.
     pub lease_time: Histogram,
+    /// The longest time without a sign of the agent's main loop, in milliseconds.
+    #[serde(default)]
+    pub quiet_ms_max: u64,
 }
 
 impl Tally {
@@ -239,10 +252,11 @@ impl Tally {
         }
         merge(&mut self.response, &other.response);
         merge(&mut self.lease_time, &other.lease_time);
+        self.quiet_ms_max = self.quiet_ms_max.max(other.quiet_ms_max);
     }
 
     fn count(&mut self, cell: &Cell) {
-        let Cell { tasks, calls, pushes, .. } = cell;
+        let Cell { tasks, calls, pushes, signs, .. } = cell;
         for (sum, more) in [
             (&mut self.completed, tasks.completed),
             (&mut self.failed, tasks.failed),
@@ -257,6 +271,7 @@ impl Tally {
         merge(&mut self.response, &tasks.own_time);
         merge(&mut self.response, &pushes.service);
         merge(&mut self.lease_time, &tasks.lease_time);
+        self.quiet_ms_max = self.quiet_ms_max.max(signs.quiet_ms);
     }
 }
 
@@ -351,6 +366,20 @@ mod tests {
         let mut window = Window::default();
         window.second(&second(1, vec![taken_over]), &known);
         assert_eq!((window.tally(Side::Green).errors(), window.tally(Side::Blue).errors()), (1, 0));
+    }
+
+    #[test]
+    fn the_longest_pause_of_an_agent_is_kept() {
+        let quiet = |agent: &str, quiet_ms| {
+            let mut cell = cell(agent, Side::Blue, 1, 0, 5_000);
+            cell.signs.quiet_ms = quiet_ms;
+            cell
+        };
+        let mut window = Window::default();
+        window.second(&second(1, vec![quiet("a1", 7_000), quiet("a2", 100)]), &known);
+        window.second(&second(2, vec![quiet("a1", 50), quiet("a2", 900)]), &known);
+        let longest = |agent: &str| window.of_agent(&agent.into(), Side::Blue).map(|tally| tally.quiet_ms_max);
+        assert_eq!((longest("a1"), longest("a2"), longest("a3")), (Some(7_000), Some(900), None));
     }
 
     #[test]

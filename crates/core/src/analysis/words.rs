@@ -1,7 +1,7 @@
 //! Numbers as the sentences of a report write them.
 
 /// `1204` as `1,204`.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -14,7 +14,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// A share of 0.002 as `0.2 %`.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{} %", number(share * 100.0))
 }
 
@@ -24,7 +24,7 @@ pub(super) fn points(difference: f64) -> String {
 }
 
 /// About three significant digits, no trailing zeros.
-pub(super) fn number(x: f64) -> String {
+pub(crate) fn number(x: f64) -> String {
     let decimals = match x.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
