@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::base::Base;
+use crate::{base::Base, fault::Fault};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -23,6 +23,12 @@ pub struct Config {
     pub idle: Duration,
     /// Where `/health`, `/ready` and `/metrics` are served.
     pub listen: Option<SocketAddr>,
+    /// What is wrong with it on purpose.
+    pub fault: Option<Fault>,
+    /// How long it does nothing before it registers, as agents do that load much.
+    pub boot_delay: Duration,
+    /// Memory that it holds for nothing, as such agents do.
+    pub ballast_bytes: u64,
     pub limits: Limits,
 }
 
@@ -95,6 +101,9 @@ impl Config {
             concurrency: 3,
             idle: Duration::from_millis(parsed(set("BELLWETHER_IDLE_MS"))?.unwrap_or(1000)),
             listen: port.map(|port| SocketAddr::new(address, port)),
+            fault: None,
+            boot_delay: Duration::ZERO,
+            ballast_bytes: 0,
             limits: Limits::default(),
         })
     }

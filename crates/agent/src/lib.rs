@@ -5,9 +5,11 @@
 //! asked to end it takes nothing more, finishes what it holds, and says so.
 
 mod backend;
+mod ballast;
 mod base;
 mod breaker;
 mod config;
+mod fault;
 mod handler;
 mod http;
 mod model;
@@ -22,6 +24,7 @@ mod work;
 
 pub use base::Base;
 pub use config::{BadConfig, Config, Limits};
+pub use fault::{BadFault, Fault};
 pub use handler::{Handler, PromptHandler, TaskError};
 pub use model::{Generated, Model, ModelError};
 pub use runtime::{Ended, StartError, run};

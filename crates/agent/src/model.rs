@@ -2,7 +2,10 @@
 //! errors that say what went wrong. A stream that stops without its last line is an error.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -71,17 +74,32 @@ pub struct Generated {
     pub output_tokens: u64,
 }
 
+/// With how long the model server says that it computed.
+type Answered = (Generated, Option<Duration>);
+
 /// The model server as one task sees it.
 #[derive(Clone)]
 pub struct Model {
     pool: Arc<Pool>,
     task: Option<HeaderValue>,
+    /// In microseconds.
+    waited: Arc<AtomicU64>,
 }
 
 impl Model {
     /// One answer to one prompt.
     pub async fn generate(&self, prompt: &str) -> Result<Generated, ModelError> {
-        self.pool.generate(prompt, self.task.as_ref()).await
+        let began = Instant::now();
+        let (generated, computed) = self.pool.generate(prompt, self.task.as_ref()).await?;
+        let waited = began.elapsed().saturating_sub(computed.unwrap_or(Duration::MAX));
+        self.waited.fetch_add(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        Ok(generated)
+    }
+
+    /// How long the task's calls were not being computed, as far as the model server tells: they stood in a queue,
+    /// or their model was loaded.
+    pub(crate) fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited.load(Ordering::Relaxed))
     }
 }
 
@@ -117,6 +135,11 @@ struct Piece {
     prompt_eval_count: u64,
     #[serde(default)]
     eval_count: u64,
+    /// Nanoseconds.
+    #[serde(default)]
+    prompt_eval_duration: u64,
+    #[serde(default)]
+    eval_duration: Option<u64>,
 }
 
 impl Pool {
@@ -136,14 +159,14 @@ impl Pool {
 
     pub(crate) fn for_task(self: &Arc<Self>, task: &Task) -> Model {
         // An id that no header can carry goes without: the call is then only not counted for its task.
-        Model { pool: self.clone(), task: HeaderValue::from_str(&task.id_text()).ok() }
+        Model { pool: self.clone(), task: HeaderValue::from_str(&task.id_text()).ok(), waited: Arc::default() }
     }
 
     pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn generate(&self, prompt: &str, task: Option<&HeaderValue>) -> Result<Generated, ModelError> {
+    async fn generate(&self, prompt: &str, task: Option<&HeaderValue>) -> Result<Answered, ModelError> {
         let _connection = self.connection().await?;
         if !self.breaker().admit(Instant::now()) {
             return Err(ModelError::BreakerOpen);
@@ -165,7 +188,7 @@ impl Pool {
         }
     }
 
-    async fn call(&self, prompt: &str, task: Option<&HeaderValue>) -> Result<Generated, ModelError> {
+    async fn call(&self, prompt: &str, task: Option<&HeaderValue>) -> Result<Answered, ModelError> {
         let ask = Ask { model: &self.model, prompt, system: self.system.as_deref(), stream: true };
         let body = serde_json::to_vec(&ask).map_err(ModelError::Malformed)?;
         let response = self.send(body, task).await.map_err(ModelError::Unanswered)?;
@@ -194,7 +217,8 @@ impl Pool {
             if piece.done {
                 lines.finish().await;
                 let Piece { prompt_eval_count: prompt_tokens, eval_count: output_tokens, .. } = piece;
-                return Ok(Generated { text, prompt_tokens, output_tokens });
+                let nanos = piece.eval_duration.map(|eval| eval.saturating_add(piece.prompt_eval_duration));
+                return Ok((Generated { text, prompt_tokens, output_tokens }, nanos.map(Duration::from_nanos)));
             }
         }
     }
@@ -221,7 +245,7 @@ impl Pool {
         }
     }
 
-    fn judge(&self, outcome: &Result<Generated, ModelError>) {
+    fn judge(&self, outcome: &Result<Answered, ModelError>) {
         let blamed = outcome.as_ref().is_err_and(ModelError::blames_server);
         self.stats.update(|figures| {
             figures.ollama_failures += u64::from(outcome.is_err());

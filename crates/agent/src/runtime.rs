@@ -12,6 +12,7 @@ use std::{
 
 use tokio::{
     pin, select,
+    sync::Notify,
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
@@ -19,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::{Backend, BackendError},
+    ballast::Ballast,
     config::Config,
+    fault::Fault,
     handler::Handler,
     model::Pool,
     pace::{Backoff, jittered},
@@ -59,6 +62,8 @@ pub(crate) struct Shared<H> {
     pub(crate) models: Arc<Pool>,
     pub(crate) handler: H,
     stage: Stage,
+    /// The first task has come.
+    begun: Notify,
 }
 
 /// Where in its life the agent is. `Busy` and `Error` are not stages; they are read off the figures.
@@ -71,12 +76,25 @@ impl Stage {
 }
 
 /// Runs until `shutdown` is cancelled and what is held is finished or the drain limit has passed.
-pub async fn run(config: Config, handler: impl Handler, shutdown: CancellationToken) -> Result<Ended, StartError> {
+pub async fn run(mut config: Config, handler: impl Handler, shutdown: CancellationToken) -> Result<Ended, StartError> {
     if config.concurrency == 0 {
         return Err(StartError::NoRoom);
     }
+    if config.fault == Some(Fault::Hang) {
+        // A main loop that does not come back holds the one task that it took.
+        config.concurrency = 1;
+    }
+    let _ballast = Ballast::of(config.ballast_bytes);
     let shared = Arc::new(Shared::new(config, handler));
     let mut services = JoinSet::new();
+    if let Some(fault) = shared.config.fault {
+        tracing::warn!(?fault, "this agent is faulty on purpose");
+        services.spawn(misbehave(fault, shared.clone()));
+    }
+    select! {
+        () = sleep(shared.config.boot_delay) => {}
+        () = shutdown.cancelled() => return Ok(Ended { unfinished: 0 }),
+    }
     if let Some(address) = shared.config.listen {
         let listener = serve::bind(address).map_err(|source| StartError::Listen { address, source })?;
         services.spawn(serve::serve(listener, shared.clone()));
@@ -124,6 +142,7 @@ impl<H: Handler> Shared<H> {
             models: Arc::new(Pool::new(&config, stats.clone())),
             handler,
             stage: Stage::default(),
+            begun: Notify::new(),
             stats,
             config,
         }
@@ -184,6 +203,7 @@ impl<H: Handler> Shared<H> {
             let wait = match self.next(shutdown).await {
                 None => return,
                 Some(Ok(Some(task))) => {
+                    self.begun.notify_one();
                     tasks.spawn(work(self.clone(), task));
                     Duration::ZERO
                 }
@@ -241,6 +261,13 @@ impl<H: Handler> Shared<H> {
         tasks.shutdown().await;
         unfinished
     }
+}
+
+async fn misbehave<H: Handler>(fault: Fault, shared: Arc<Shared<H>>) {
+    tokio::join!(fault.leak(), async {
+        shared.begun.notified().await;
+        fault.crash().await;
+    });
 }
 
 fn note(ended: Result<(), JoinError>) {

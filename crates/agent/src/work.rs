@@ -9,6 +9,7 @@ use tokio::{task::JoinSet, time::sleep};
 use crate::{
     backend::{BackendError, Report},
     handler::{Handler, TaskError},
+    model::Model,
     pace::Backoff,
     runtime::Shared,
     task::Task,
@@ -21,7 +22,11 @@ pub(crate) async fn work<H: Handler>(shared: Arc<Shared<H>>, task: Task) {
     let _active = Active::begin(&shared);
     let began = Instant::now();
     let (id, attempt) = (task.id.clone(), task.attempt);
-    let outcome = run(&shared, task).await;
+    let model = shared.models.for_task(&task);
+    let mut outcome = run(&shared, task, model.clone()).await;
+    if let Some(fault) = shared.config.fault {
+        outcome = fault.spoil(outcome, began.elapsed().saturating_sub(model.waited())).await;
+    }
     let took = began.elapsed();
     if let Err(error) = &outcome {
         tracing::warn!(task = %id, error = %chain(error), "task failed");
@@ -31,8 +36,7 @@ pub(crate) async fn work<H: Handler>(shared: Arc<Shared<H>>, task: Task) {
 }
 
 /// A task of its own, so that a handler that panics fails its task and not the agent.
-async fn run<H: Handler>(shared: &Arc<Shared<H>>, task: Task) -> Result<Value, TaskError> {
-    let model = shared.models.for_task(&task);
+async fn run<H: Handler>(shared: &Arc<Shared<H>>, task: Task, model: Model) -> Result<Value, TaskError> {
     let shared = shared.clone();
     let mut running = JoinSet::new();
     running.spawn(async move { shared.handler.handle(task, model).await });

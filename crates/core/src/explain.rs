@@ -7,6 +7,15 @@ pub fn explain(code: &str) -> Option<&'static str> {
     CODES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)).map(|(_, text)| *text)
 }
 
+/// The code that `code` was most likely meant to be: a slip of the hand, else the next in number.
+pub fn nearest(code: &str) -> Option<&'static str> {
+    let codes = || CODES.iter().map(|(known, _)| *known);
+    crate::spec::nearest::nearest(code, codes()).or_else(|| {
+        let number: u32 = code.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok()?;
+        codes().min_by_key(|known| known[2..].parse::<u32>().map_or(u32::MAX, |n| n.abs_diff(number)))
+    })
+}
+
 /// All codes in order, each with its paragraph.
 pub fn all() -> &'static [(&'static str, &'static str)] {
     CODES
@@ -277,6 +286,32 @@ const CODES: &[(&str, &str)] = &[
          supervisor starts it again, with growing pauses. Traffic needs only the gateway.",
     ),
     (
+        "BW0319",
+        "The command line is not one that this program knows: a command or flag that does not exist, one that is \
+         missing, or a value that cannot be read. `bellwether help COMMAND` shows all that a command takes. Nothing was \
+         done.",
+    ),
+    (
+        "BW0320",
+        "There is no such code. Codes are `BW` and four digits, as an error shows them in brackets; `bellwether \
+         explain` lists them all. One that an earlier version gave may be gone, and is never given to something else.",
+    ),
+    (
+        "BW0321",
+        "`bellwether init` does not write over a file that is there, because nobody could get back what was in it. \
+         --output names another file, --force replaces this one.",
+    ),
+    (
+        "BW0322",
+        "The file that a command was asked to write could not be written. The cause is the operating system's; check \
+         the path, and who may write there.",
+    ),
+    (
+        "BW0323",
+        "What `bellwether init` found does not make a fleet file that this program would accept, so it wrote none. The \
+         findings say what is in the way, such as two agents of one name in the inventory.",
+    ),
+    (
         "BW0360",
         "A variable from which an agent reads its configuration has a value that it cannot use. Correct it, or \
          leave it out to get its default.",
@@ -289,6 +324,12 @@ const CODES: &[(&str, &str)] = &[
     ),
     ("BW0363", "The agent was told to hold no task at once, so that it could never work. --concurrency is 1 or more."),
     ("BW0364", "An agent met an error of the operating system at its start or end; the cause names it."),
+    (
+        "BW0365",
+        "--fault or BELLWETHER_FAULT makes an agent faulty on purpose, so that a rollback can be rehearsed. The kinds \
+         are errors[=SHARE], latency[=TIMES], leak[=RATE[:MOST]], crash[=SECONDS], hang and swallow; docs/agent.md says \
+         what each does. An empty value means no fault.",
+    ),
     ("BW0370", "The rate at which the load generator submits tasks is a number above 0, in tasks per second."),
     (
         "BW0371",
@@ -369,5 +410,8 @@ mod tests {
         assert!(CODES.is_sorted_by(|(a, _), (b, _)| a < b));
         assert_eq!(explain("bw0107"), explain("BW0107"));
         assert_eq!(explain("BW9999"), None);
+        assert_eq!(nearest("BW0170"), Some("BW0107"));
+        assert_eq!(nearest("BW0298"), Some("BW0301"));
+        assert_eq!(nearest("what"), None);
     }
 }

@@ -44,6 +44,9 @@ impl Agent {
     }
 
     pub(crate) fn run(self) -> ! {
+        // Touched, so that it is really there.
+        let _ballast = std::hint::black_box(vec![1_u8; self.config.ballast_mb << 20]);
+        thread::sleep(self.config.boot);
         self.register();
         self.start_heartbeat();
         loop {

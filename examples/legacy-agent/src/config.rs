@@ -13,6 +13,10 @@ pub struct Config {
     pub(crate) ollama: Base,
     pub(crate) model: String,
     pub(crate) idle: Duration,
+    /// It does nothing for this long before it registers, as agents do that load much.
+    pub(crate) boot: Duration,
+    /// Memory that it holds for nothing, in MiB, as such agents do.
+    pub(crate) ballast_mb: usize,
     pub(crate) level: Level,
 }
 
@@ -32,8 +36,8 @@ impl fmt::Display for BadConfig {
 impl std::error::Error for BadConfig {}
 
 impl Config {
-    /// `AGENT_NAME`, `AGENT_TYPE`, `BACKEND_URL`, `OLLAMA_URL`, `MODEL_NAME`, `LOG_LEVEL` and
-    /// `LEGACY_IDLE_MS`, each with the default of the agents that this one stands for.
+    /// `AGENT_NAME`, `AGENT_TYPE`, `BACKEND_URL`, `OLLAMA_URL`, `MODEL_NAME`, `LOG_LEVEL`,
+    /// `LEGACY_IDLE_MS`, `BOOT_SECONDS` and `BALLAST_MB`, each with the default of the agents that this one stands for.
     pub fn from_env() -> Result<Self, BadConfig> {
         Self::from_lookup(|variable| env::var(variable).ok())
     }
@@ -47,19 +51,26 @@ impl Config {
             let value = or(variable, default);
             Base::parse(&value).ok_or(BadConfig { variable, value })
         };
-        let idle = or("LEGACY_IDLE_MS", "5000");
         Ok(Self {
             agent_name: or("AGENT_NAME", "legacy-agent"),
             agent_type: or("AGENT_TYPE", "general"),
             backend: base("BACKEND_URL", "http://localhost:8000")?,
             ollama: base("OLLAMA_URL", "http://localhost:11434")?,
             model: or("MODEL_NAME", "tinyllama"),
-            idle: Duration::from_millis(
-                idle.parse().map_err(|_not_a_number| BadConfig { variable: "LEGACY_IDLE_MS", value: idle })?,
-            ),
+            idle: Duration::from_millis(number("LEGACY_IDLE_MS", &lookup)?.unwrap_or(5000)),
+            boot: Duration::from_secs(number("BOOT_SECONDS", &lookup)?.unwrap_or(0)),
+            ballast_mb: number("BALLAST_MB", &lookup)?.unwrap_or(0),
             level: Level::named(&or("LOG_LEVEL", "INFO")),
         })
     }
+}
+
+fn number<T: std::str::FromStr>(
+    variable: &'static str,
+    lookup: impl Fn(&str) -> Option<String>,
+) -> Result<Option<T>, BadConfig> {
+    let value = lookup(variable).filter(|value| !value.is_empty());
+    value.map(|value| value.parse().map_err(|_not_a_number| BadConfig { variable, value })).transpose()
 }
 
 #[cfg(test)]
@@ -81,5 +92,6 @@ mod tests {
         };
         assert!(with("BACKEND_URL", "https://host").contains("BACKEND_URL"));
         assert!(with("LEGACY_IDLE_MS", "soon").contains("LEGACY_IDLE_MS"));
+        assert!(with("BALLAST_MB", "-1").contains("BALLAST_MB"));
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 mod drain;
+mod faults;
 mod gateway;
 mod health;
 mod tasks;

@@ -2,7 +2,7 @@
 
 use std::{env, fs, io, path::PathBuf, time::Duration};
 
-use bellwether_agent::{Config, Ended, PromptHandler, StartError};
+use bellwether_agent::{BadFault, Config, Ended, Fault, PromptHandler, StartError};
 use bellwether_core::diagnostic::Diagnostic;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,48 @@ pub(crate) struct Args {
     /// Seconds that what is held may take to finish after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
+    /// Be faulty on purpose, for rehearsals: errors[=30%], latency[=3], leak[=8MiB[:256MiB]], crash[=2], hang or
+    /// swallow
+    #[arg(long, env = "BELLWETHER_FAULT", value_name = "KIND", hide_short_help = true)]
+    fault: Option<String>,
+    /// Only agents of these names or types are faulty
+    #[arg(
+        long,
+        env = "BELLWETHER_FAULT_AGENTS",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        hide_short_help = true,
+        hide_env_values = true
+    )]
+    fault_agents: Vec<String>,
+    /// Seconds in which it does nothing before it registers, to stand for an agent that loads much
+    #[arg(long, env = "BELLWETHER_AGENT_BOOT", value_name = "SECONDS", default_value_t = 0.0, hide_short_help = true)]
+    boot_delay: f64,
+    /// MiB of memory that it holds for nothing, to stand for a heavy agent
+    #[arg(
+        long,
+        env = "BELLWETHER_AGENT_BALLAST_MB",
+        value_name = "MIB",
+        default_value_t = 0,
+        hide_short_help = true,
+        value_parser = clap::value_parser!(u64).range(..=1 << 20)
+    )]
+    ballast: u64,
+}
+
+impl Args {
+    /// What is wrong with this agent, if it is one of those that shall be faulty.
+    fn fault(&self) -> Result<Option<Fault>, Failure> {
+        let Some(text) = self.fault.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let fault = text.parse().map_err(|error: BadFault| {
+            Failure::invalid(vec![
+                Diagnostic::new("BW0365", "the agent is to be faulty in a way that is not known").because(error),
+            ])
+        })?;
+        let chosen = self.fault_agents.is_empty()
+            || self.fault_agents.iter().any(|one| *one == self.name || *one == self.agent_type);
+        Ok(chosen.then_some(fault))
+    }
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
@@ -49,6 +91,12 @@ fn config(args: Args) -> Result<Config, Failure> {
                 .help("correct the variable, or leave it out to get its default"),
         ])
     })?;
+    config.fault = args.fault()?;
+    config.boot_delay = Duration::try_from_secs_f64(args.boot_delay).map_err(|error| {
+        let message = format!("the agent cannot wait for {} seconds", args.boot_delay);
+        Failure::invalid(vec![Diagnostic::new("BW0360", message).because(error)])
+    })?;
+    config.ballast_bytes = args.ballast << 20;
     config.agent_name = args.name;
     config.agent_type = args.agent_type;
     config.model = args.model;
