@@ -28,6 +28,7 @@ pub(crate) enum Question {
     OpenWindow { rollout: RolloutId },
     MeasureBaseline { rollout: RolloutId },
     Judge { rollout: RolloutId, window: Window, look: u32 },
+    CheckBlue { rollout: RolloutId },
 }
 
 impl Effects {
@@ -89,6 +90,7 @@ impl Effects {
                 Command::OpenWindow { rollout, window: _ } => questions.push(Question::OpenWindow { rollout }),
                 Command::MeasureBaseline { rollout } => questions.push(Question::MeasureBaseline { rollout }),
                 Command::Judge { rollout, window, look } => questions.push(Question::Judge { rollout, window, look }),
+                Command::CheckBlue { rollout } => questions.push(Question::CheckBlue { rollout }),
             }
         }
         self.enrol(enrol).await;

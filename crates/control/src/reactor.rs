@@ -270,6 +270,12 @@ impl Reactor {
                 self.step(event, &mut records, &mut commands);
                 return Box::pin(self.record_and_act(records, commands, Replies::new())).await;
             }
+            // Answered with each closed second, by what the watch says.
+            Question::CheckBlue { rollout } => {
+                let (mut records, mut commands) = (Vec::new(), Vec::new());
+                self.step(Event::RollbackChecked { rollout, fault: None }, &mut records, &mut commands);
+                return Box::pin(self.record_and_act(records, commands, Replies::new())).await;
+            }
             Question::MeasureBaseline { rollout } => {
                 let evidence = self.evidence();
                 let inputs = self.effects.inputs.clone();

@@ -133,6 +133,7 @@ fn play(fleet: &Fleet, job: Job, tell: &mut Teller<'_>) -> Result<Outcome, (Viol
             Trigger::Gate { .. } => "gate",
             Trigger::CrashLoop { .. } => "crash loop",
             Trigger::Alarm(_) => "alarm",
+            Trigger::OutOfMemory { .. } => "out of memory",
             Trigger::Drill => "drill",
         }),
         needed_attention,

@@ -42,14 +42,7 @@ pub(crate) fn stage(rollout: &RolloutView) -> String {
 }
 
 pub(crate) fn trigger(trigger: &Trigger) -> String {
-    match trigger {
-        Trigger::Operator { by, why } if why.is_empty() => format!("asked by {by}"),
-        Trigger::Operator { by, why } => format!("asked by {by}: {why}"),
-        Trigger::Gate { criteria, why } => format!("{} failed: {why}", criteria.join(", ")),
-        Trigger::CrashLoop { agent, exits } => format!("green of {agent} ended {exits} times by itself"),
-        Trigger::Alarm(alarm) => format!("{} ({}): {}", alarm.kind.name(), alarm.kind.requirement(), alarm.why),
-        Trigger::Drill => "the rollback is rehearsed".to_owned(),
-    }
+    trigger.to_string()
 }
 
 pub(crate) fn mib(bytes: u64) -> String {

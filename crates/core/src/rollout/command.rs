@@ -63,6 +63,11 @@ pub enum Command {
     MeasureBaseline {
         rollout: RolloutId,
     },
+    /// Look whether blue works now that it has the traffic again, and answer [`super::Event::RollbackChecked`], once
+    /// something can be said and whenever that changes.
+    CheckBlue {
+        rollout: RolloutId,
+    },
     Judge {
         rollout: RolloutId,
         window: Window,

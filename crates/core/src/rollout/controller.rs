@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     command::{Command, Window},
     event::{Event, Verb, VerbKind},
-    fleet::Fleet,
+    fleet::{Fleet, Unasked},
     progress::World,
     state::{PauseReason, Rollout, State, Trigger},
     timers::{Timer, Timers},
@@ -41,6 +41,10 @@ pub enum Refusal {
     EmptyPlan,
     #[error("cannot {verb} rollout {rollout} while it is {state}: {why}")]
     NotNow { verb: &'static str, rollout: RolloutId, state: &'static str, why: &'static str },
+    #[error("the rollout moves no {0}; `bellwether rollout show` lists its phases and agents")]
+    NoSuchPart(String),
+    #[error("{0} is for a whole rollout; only a rollback can be of a part")]
+    NotInPart(&'static str),
     #[error("a fleet is declared already in this state directory")]
     Declared,
 }
@@ -146,12 +150,8 @@ impl Controller {
                 }
             }
             Event::Started { instance } => self.fleet.started(instance, out),
-            Event::StartFailed { instance, reason: _ } | Event::Exited { instance, exit: _ } => {
-                let unasked = self.fleet.ended(now, instance, timers, out);
-                if let Some((agent, Side::Green, exits)) = unasked {
-                    self.green_ended(now, agent, exits, out);
-                }
-            }
+            Event::StartFailed { instance, reason: _ } => self.instance_ended(now, instance, false, out),
+            Event::Exited { instance, exit } => self.instance_ended(now, instance, exit.out_of_memory, out),
             Event::Frozen { instance } => self.fleet.frozen(instance),
             Event::Thawed { instance } => self.fleet.thawed(instance),
             Event::Polled { instance } => self.fleet.seen(now, instance, true, false, timers),
@@ -218,11 +218,14 @@ impl Controller {
     }
 
     fn verb(&mut self, now: Now, verb: Verb, out: &mut Vec<Command>) -> Result<(), Refusal> {
-        let Verb { verb, rollout, by, reason, only: _ } = verb;
+        let Verb { verb, rollout, by, reason, only } = verb;
         let latest = self.rollouts.len() as u64;
         let Some(current) = self.rollouts.iter_mut().find(|r| r.id == rollout) else {
             return Err(Refusal::NoSuchRollout(rollout));
         };
+        if only.is_some() && verb != VerbKind::Rollback {
+            return Err(Refusal::NotInPart(verb.as_str()));
+        }
         let not_now = |state: State, why| Refusal::NotNow { verb: verb.as_str(), rollout, state: state.name(), why };
         if rollout.0 != latest && verb == VerbKind::Rollback {
             return Err(not_now(current.state, "a later rollout was started since; roll that one back"));
@@ -233,7 +236,16 @@ impl Controller {
             Effect::Resume => current.resume(world),
             Effect::JudgeNow => current.judge_now(world),
             Effect::GoOn => current.go_on(world),
-            Effect::Rollback => current.roll_back(Trigger::Operator { by, why: reason }, world),
+            Effect::Rollback => {
+                let trigger = Trigger::Operator { by, why: reason };
+                match only {
+                    None => current.roll_back(trigger, world),
+                    Some(only) => {
+                        let agents = current.part(&only, world.fleet).ok_or(Refusal::NoSuchPart(only.to_string()))?;
+                        current.retreat(trigger, agents, world);
+                    }
+                }
+            }
             Effect::Commit => current.committing = true,
             Effect::Nothing => {}
             Effect::Refuse(why) => return Err(not_now(current.state, why)),
@@ -251,22 +263,30 @@ impl Controller {
         }
     }
 
-    fn green_ended(&mut self, now: Now, agent: AgentName, exits: u32, out: &mut Vec<Command>) {
+    fn instance_ended(&mut self, now: Now, instance: InstanceId, out_of_memory: bool, out: &mut Vec<Command>) {
+        let unasked = self.fleet.ended(now, instance, &mut self.timers, out);
+        let Some(Unasked { agent, side: Side::Green, exits, in_a_row, first }) = unasked else { return };
         let Some(rollout) = self.rollouts.last_mut() else { return };
         let limit = rollout.plan.crash_loop;
-        let going = match rollout.state {
-            State::Progressing { .. } | State::Validating { .. } => true,
+        let looping = match rollout.state {
+            State::Progressing { .. } | State::Validating { .. } => exits >= limit,
+            // Held for hours: what ended now and then over that time does not loop.
+            State::Completed => in_a_row >= limit,
             State::Preflight
-            | State::Completed
             | State::Committed
             | State::RollingBack { .. }
             | State::RolledBack
             | State::NeedsAttention
-            | State::PreflightFailed => false,
+            | State::PreflightFailed => return,
         };
-        if going && exits >= limit {
-            let world = &mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out };
-            rollout.roll_back(Trigger::CrashLoop { agent, exits }, world);
+        if rollout.held_back().contains(&agent) {
+            return;
+        }
+        let world = &mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out };
+        if out_of_memory {
+            rollout.failed_hard(Trigger::OutOfMemory { agent, at: now.wall }, world);
+        } else if looping {
+            rollout.failed_hard(Trigger::CrashLoop { agent, exits, first }, world);
         }
     }
 
@@ -287,7 +307,11 @@ impl Command {
     /// Whether the command only asks for a look or a judgement and touches nothing.
     pub fn is_question(&self) -> bool {
         match self {
-            Self::Observe | Self::OpenWindow { .. } | Self::MeasureBaseline { .. } | Self::Judge { .. } => true,
+            Self::Observe
+            | Self::OpenWindow { .. }
+            | Self::MeasureBaseline { .. }
+            | Self::Judge { .. }
+            | Self::CheckBlue { .. } => true,
             Self::Enrol { .. }
             | Self::Start { .. }
             | Self::Stop { .. }

@@ -1,6 +1,6 @@
 //! What can happen to a controller. Every variant that a controller accepts is journaled.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +129,17 @@ pub enum Only {
     Agents(BTreeSet<AgentName>),
     Types(BTreeSet<AgentType>),
     Phase(PhaseName),
+}
+
+impl fmt::Display for Only {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: Vec<&str>| names.join(", ");
+        match self {
+            Self::Agents(agents) => write!(f, "agent {}", list(agents.iter().map(AgentName::as_str).collect())),
+            Self::Types(types) => write!(f, "agent of type {}", list(types.iter().map(AgentType::as_str).collect())),
+            Self::Phase(phase) => write!(f, "phase {phase}"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

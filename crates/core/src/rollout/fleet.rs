@@ -16,7 +16,7 @@ use crate::{
     id::{AgentName, AgentType, Generation, InstanceId, Side},
     plan::Budget,
     port::gateway::{GatewayView, Move},
-    time::{Millis, Now},
+    time::{Millis, Now, UnixMillis},
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,10 @@ pub(crate) struct Agent {
     pub(crate) desired: Side,
     /// Blue is kept warm after the cutover, so that the gateway may fall back to it by itself.
     pub(crate) warm: bool,
+    /// Green is at fault: what it holds is taken from it when the traffic goes back to blue.
+    pub(crate) blamed: bool,
+    /// Green goes before blue is there, because there is no room for both: requests wait.
+    pub(crate) abandoned: bool,
     /// Which instance has it, as the gateway confirmed.
     pub(crate) active: Option<InstanceId>,
 }
@@ -93,14 +97,23 @@ pub(crate) struct Fleet {
     blind: bool,
     /// Retired instances that still hold something.
     draining: BTreeSet<InstanceId>,
-    /// The next cutovers to blue revoke what green holds, because the trigger blames it.
-    pub(crate) revoke: bool,
     /// While a rollout is under way.
     room: Option<Room>,
     /// Agents with a seat that should run and has no room yet.
     waiting: BTreeSet<AgentName>,
     /// Agents whose seats or route may need something. Work per event grows with these, not with the fleet.
     dirty: BTreeSet<AgentName>,
+}
+
+/// An instance ended that should have gone on.
+pub(crate) struct Unasked {
+    pub(crate) agent: AgentName,
+    pub(crate) side: Side,
+    /// Since the phase began.
+    pub(crate) exits: u32,
+    /// Without a steady time between them.
+    pub(crate) in_a_row: u32,
+    pub(crate) first: UnixMillis,
 }
 
 /// Beyond the gateway's own drain limit, after which a missing report of emptiness is no longer waited for.
@@ -114,7 +127,17 @@ impl Fleet {
             self.dirty.insert(name.clone());
             self.agents.insert(
                 name,
-                Agent { agent_type, drain, blue, green: None, desired: Side::Blue, warm: false, active: None },
+                Agent {
+                    agent_type,
+                    drain,
+                    blue,
+                    green: None,
+                    desired: Side::Blue,
+                    warm: false,
+                    blamed: false,
+                    abandoned: false,
+                    active: None,
+                },
             );
         }
     }
@@ -176,14 +199,14 @@ impl Fleet {
         }
     }
 
-    /// Returns the seat's agent, side and number of unasked ends in this phase if the end was unasked.
+    /// Returns whose end it was, if it was unasked.
     pub(crate) fn ended(
         &mut self,
         now: Now,
         instance: InstanceId,
         timers: &mut Timers,
         out: &mut Vec<Command>,
-    ) -> Option<(AgentName, Side, u32)> {
+    ) -> Option<Unasked> {
         self.forget_drain(instance, timers);
         if self.occupied(instance).is_none() {
             // What sat on blue before a commit, or a stray of an earlier controller.
@@ -194,7 +217,13 @@ impl Fleet {
         let seat = self.occupied(instance)?;
         let exits = seat.exits;
         seat.ended(now, timers, out);
-        let unasked = (seat.exits > exits).then(|| (seat.agent.clone(), seat.side, seat.exits));
+        let unasked = (seat.exits > exits).then(|| Unasked {
+            agent: seat.agent.clone(),
+            side: seat.side,
+            exits: seat.exits,
+            in_a_row: seat.failures,
+            first: seat.first_exit.unwrap_or(now.wall),
+        });
         self.seats.remove(&instance);
         unasked
     }
@@ -334,8 +363,7 @@ impl Fleet {
         let dirty: Vec<AgentName> = self.dirty.iter().cloned().collect();
         self.reclaim(&dirty);
         let mut unmoved = BTreeSet::new();
-        let mut moves = Vec::new();
-        let mut drain = Millis::ZERO;
+        let mut moves: Vec<(Move, Millis, bool)> = Vec::new();
         for name in dirty {
             let Some(agent) = self.agents.get_mut(&name) else { continue };
             for side in [Side::Blue, Side::Green] {
@@ -343,17 +371,19 @@ impl Fleet {
                 let desired = agent.desired == side;
                 // As long as the desired side does not serve, the other may have to stand in for it.
                 let needed = desired || !agent.served_by(agent.desired);
+                let abandoned = agent.abandoned && side == Side::Green;
+                let hurry = agent.blamed && side == Side::Green;
                 let Some(seat) = agent.seat_mut(side) else { continue };
                 let instance = seat.is.instance();
                 let moving = self.cutover.as_ref().is_some_and(|c| c.moves.iter().any(|m| Some(m.to) == instance));
-                let idle =
-                    instance != active && !needed && !moving && instance.is_none_or(|i| !self.draining.contains(&i));
+                let idle = abandoned
+                    || instance != active && !needed && !moving && instance.is_none_or(|i| !self.draining.contains(&i));
                 let starts = seat.is == Is::Empty && seat.want != Want::Stopped;
                 if starts && !self.room.as_mut().is_none_or(|room| room.hold(&name, side)) {
                     self.waiting.insert(name.clone());
                     continue;
                 }
-                seat.reconcile(idle, &mut self.next, timers, out);
+                seat.reconcile(idle, hurry, &mut self.next, timers, out);
                 if let Some(instance) = seat.is.instance() {
                     self.seats.insert(instance, (name.clone(), side));
                 }
@@ -363,17 +393,24 @@ impl Fleet {
                 // What is about to be frozen or stopped, or is blamed by a rollback, is nothing to fall back to.
                 let warm = agent.desired == Side::Green && agent.warm;
                 let fallback = agent.blue.is.ready().filter(|_| warm);
-                moves.push(Move { agent: name.clone(), to, fallback });
-                drain = drain.max(agent.drain);
+                let revoke = agent.blamed && agent.desired == Side::Blue;
+                moves.push((Move { agent: name.clone(), to, fallback }, agent.drain, revoke));
                 unmoved.insert(name);
             }
         }
         if self.cutover.is_none() && !moves.is_empty() {
-            let (generation, revoke) = (self.generation.next(), self.revoke);
-            let cutover = InFlight { generation, moves, drain, revoke, emptied: BTreeSet::new() };
+            // One cutover revokes or does not. Harm ends first; the others follow when it is answered.
+            let revoke = moves.iter().any(|(_, _, revoke)| *revoke);
+            moves.retain(|(_, _, revokes)| *revokes == revoke);
+            let drain = moves.iter().map(|(_, drain, _)| *drain).max().unwrap_or_default();
+            let moves: Vec<Move> = moves.into_iter().map(|(step, _, _)| step).collect();
+            for step in &moves {
+                unmoved.remove(&step.agent);
+            }
+            let cutover =
+                InFlight { generation: self.generation.next(), moves, drain, revoke, emptied: BTreeSet::new() };
             out.push(cutover.command());
             self.cutover = Some(cutover);
-            unmoved.clear();
         }
         self.dirty = unmoved;
     }
@@ -480,6 +517,23 @@ impl Fleet {
     /// Says that all of blue counts as blue.
     pub(crate) fn settled(&self) -> Command {
         Command::Settle { instances: self.agents.values().filter_map(|agent| agent.blue.is.instance()).collect() }
+    }
+
+    /// Green goes although it has the traffic.
+    pub(crate) fn abandon_green(&mut self, agent: &AgentName) {
+        if let Some(entry) = self.agent_mut(agent) {
+            entry.abandoned = true;
+        }
+        self.want(agent, Side::Green, Want::Stopped);
+    }
+
+    /// Blue serves alone again.
+    pub(crate) fn forget_green<'a>(&mut self, agents: impl Iterator<Item = &'a AgentName>) {
+        for name in agents {
+            if let Some(agent) = self.agents.get_mut(name) {
+                (agent.green, agent.blamed, agent.abandoned) = (None, false, false);
+            }
+        }
     }
 
     pub(crate) fn want(&mut self, agent: &AgentName, side: Side, want: Want) {

@@ -17,6 +17,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod undo;
 mod verbs;
 mod view;
 

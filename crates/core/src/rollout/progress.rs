@@ -4,21 +4,17 @@
 use super::{
     command::{Command, Window},
     fleet::Fleet,
-    seat::{Is, Seat, Want},
-    state::{PauseReason, PhaseRecord, RollbackRecord, RollbackStep, Rollout, State, Step, Trigger},
+    seat::{Seat, Want},
+    state::{PauseReason, PhaseRecord, Retreat, RollbackStep, Rollout, State, Step, Trigger},
     timers::{Timer, Timers},
 };
 use crate::{
     analysis::{GateReport, Verdict},
-    id::{AgentName, Side},
+    id::Side,
     plan::{PlannedAgent, Standby},
     spec::ThinEvidence,
     time::{Millis, Now},
-    watch::Alarm,
 };
-
-/// R49: a rollback that is not validated by then needs a person.
-const ROLLBACK_MAX: Millis = Millis(210_000);
 
 const UNPLANNED_LOOK: u32 = 3;
 
@@ -31,18 +27,12 @@ pub(crate) struct World<'a> {
 }
 
 impl World<'_> {
-    fn stage_ends_after(&mut self, span: Millis) {
+    pub(crate) fn stage_ends_after(&mut self, span: Millis) {
         self.timers.arm(Timer::Stage, self.now.mono + span);
     }
 
-    fn all_ready(&self, agents: &[PlannedAgent], side: Side) -> bool {
-        agents.iter().all(|planned| {
-            self.fleet.agents.get(&planned.agent).is_some_and(|a| a.seat(side).is_some_and(|s| s.is.ready().is_some()))
-        })
-    }
-
-    fn all_served_by(&self, agents: &[PlannedAgent], side: Side) -> bool {
-        agents.iter().all(|planned| self.is_served_by(planned, side))
+    fn is_ready(&self, planned: &PlannedAgent, side: Side) -> bool {
+        self.fleet.agents.get(&planned.agent).is_some_and(|a| a.seat(side).is_some_and(|s| s.is.ready().is_some()))
     }
 
     fn is_served_by(&self, planned: &PlannedAgent, side: Side) -> bool {
@@ -66,14 +56,17 @@ impl Rollout {
     }
 
     fn advance_once(&mut self, world: &mut World<'_>) -> bool {
+        if self.retreat_further(world) {
+            return true;
+        }
         match self.state {
             State::Progressing { phase, step: Step::Warming { batch } } => {
                 if self.paused.is_some() {
                     return false;
                 }
                 self.seat_greens(phase, batch, world);
-                let agents = &self.plan.phases[phase].batches[batch].agents;
-                if !world.all_ready(agents, Side::Green) {
+                let agents = self.movers(phase, batch);
+                if !agents.iter().all(|planned| world.is_ready(planned, Side::Green)) {
                     return false;
                 }
                 for planned in agents {
@@ -86,58 +79,31 @@ impl Rollout {
                 true
             }
             State::Progressing { phase, step: Step::CuttingOver { batch } } => {
-                let agents = &self.plan.phases[phase].batches[batch].agents;
-                if !world.all_served_by(agents, Side::Green) {
+                let agents = self.movers(phase, batch);
+                if !agents.iter().all(|planned| world.is_served_by(planned, Side::Green)) {
                     return false;
                 }
                 for planned in agents {
                     world.fleet.want(&planned.agent, Side::Blue, held_as(planned.standby));
                 }
+                if self.plan.drill {
+                    self.roll_back(Trigger::Drill, world);
+                    return true;
+                }
                 self.batch_done(phase, batch + 1, world);
                 true
             }
-            State::RollingBack { step: RollbackStep::Shift } => {
-                self.swap_what_fits(world);
-                if world.fleet.is_moving() || !self.touched(world.fleet).all(|(_, blue_serves, _)| blue_serves) {
-                    return false;
-                }
-                if let Some(rollback) = &mut self.rollback {
-                    rollback.shifted = Some(world.now.wall);
-                }
-                self.state = State::RollingBack { step: RollbackStep::Swap };
-                true
-            }
-            State::RollingBack { step: RollbackStep::Swap } => {
-                if !self.touched(world.fleet).all(|(_, _, green)| green == Is::Empty) {
-                    return false;
-                }
-                if let Some(rollback) = &mut self.rollback {
-                    rollback.swapped = Some(world.now.wall);
-                }
-                self.state = State::RollingBack { step: RollbackStep::Validate };
-                true
-            }
-            State::RollingBack { step: RollbackStep::Validate } => {
-                if !world.fleet.agents.values().all(|agent| agent.served_by(Side::Blue)) {
-                    return false;
-                }
-                if let Some(rollback) = &mut self.rollback {
-                    rollback.validated = Some(world.now.wall);
-                }
-                for agent in world.fleet.agents.values_mut() {
-                    agent.green = None;
-                }
-                world.fleet.revoke = false;
-                self.over(State::RolledBack, world);
-                true
-            }
+            State::RollingBack { step } => self.undo_once(step, world),
             State::Completed => {
                 // A green that is being restarted is stood in for by blue: giving that up would leave nobody. And
                 // what blue took on meanwhile it may finish.
+                let held_back = self.held_back();
                 let relieved = |agent: &PlannedAgent| {
-                    world.is_served_by(agent, Side::Green) && !world.fleet.blue_drains(&agent.agent)
+                    held_back.contains(&agent.agent)
+                        || world.is_served_by(agent, Side::Green) && !world.fleet.blue_drains(&agent.agent)
                 };
-                if !self.committing || !self.plan.agents().all(relieved) {
+                let retreating = self.retreats.iter().any(Retreat::is_under_way);
+                if !self.committing || retreating || !self.plan.agents().all(relieved) {
                     return false;
                 }
                 self.commit(world);
@@ -249,11 +215,11 @@ impl Rollout {
                 }
             }
             State::Committed => world.out.push(world.fleet.settled()),
+            State::RollingBack { step: RollbackStep::Validate } | State::NeedsAttention => self.ask_to_check(world),
             State::Progressing { step: Step::Warming { .. } | Step::CuttingOver { .. } | Step::Held, .. }
             | State::Completed
-            | State::RollingBack { .. }
+            | State::RollingBack { step: RollbackStep::Shift | RollbackStep::Swap }
             | State::RolledBack
-            | State::NeedsAttention
             | State::PreflightFailed => {}
         }
     }
@@ -377,75 +343,12 @@ impl Rollout {
         world.stage_ends_after(self.plan.rollback_window);
     }
 
-    pub(crate) fn roll_back(&mut self, trigger: Trigger, world: &mut World<'_>) {
-        world.stage_ends_after(ROLLBACK_MAX);
-        world.fleet.revoke = !matches!(trigger, Trigger::Operator { .. });
-        self.paused = None;
-        self.committing = false;
-        self.ended = None;
-        if let Some(record) = self.phase_mut() {
-            record.ended.get_or_insert(world.now.wall);
-        }
-        self.rollback = Some(RollbackRecord::new(trigger, world.now.wall));
-        self.state = State::RollingBack { step: RollbackStep::Shift };
-        let planned: Vec<AgentName> = self.plan.agents().map(|planned| planned.agent.clone()).collect();
-        for name in planned {
-            if world.fleet.agents.get(&name).is_none_or(|agent| agent.green.is_none()) {
-                continue;
-            }
-            if let Some(agent) = world.fleet.agent_mut(&name) {
-                agent.desired = Side::Blue;
-            }
-        }
-    }
-
-    /// Blue in, green out, in the reverse of the order in which the plan moved the agents: undone that way, the fleet
-    /// passes through the same mixtures that were seen to fit on the way there.
-    fn swap_what_fits(&self, world: &mut World<'_>) {
-        let agents: Vec<&AgentName> = self.plan.agents().map(|planned| &planned.agent).collect();
-        let mut room = true;
-        for &name in agents.iter().rev() {
-            let Some(agent) = world.fleet.agents.get(name) else { continue };
-            let Some(green) = &agent.green else { continue };
-            let (served, blue, green) = (agent.served_by(Side::Blue), agent.blue.want, green.want);
-            if served && green != Want::Stopped {
-                world.fleet.want(name, Side::Green, Want::Stopped);
-            }
-            room = room && (blue == Want::Running || world.fleet.has_room(name, Side::Blue));
-            if room && blue != Want::Running {
-                world.fleet.want(name, Side::Blue, Want::Running);
-            }
-        }
-    }
-
-    pub(crate) fn alarmed(&mut self, alarm: Alarm, world: &mut World<'_>) {
-        let going = match self.state {
-            State::Progressing { .. } | State::Validating { .. } | State::Completed => true,
-            State::Preflight
-            | State::Committed
-            | State::RollingBack { .. }
-            | State::RolledBack
-            | State::NeedsAttention
-            | State::PreflightFailed => false,
-        };
-        if going {
-            self.roll_back(Trigger::Alarm(Box::new(alarm)), world);
-        }
-    }
-
-    pub(crate) fn checked(&mut self, fault: Option<String>) {
-        if let Some(rollback) = &mut self.rollback {
-            rollback.checked = true;
-            rollback.fault = fault;
-        }
-    }
-
     fn commit(&mut self, world: &mut World<'_>) {
         world.fleet.settle(world.timers, world.out);
         self.over(State::Committed, world);
     }
 
-    fn over(&mut self, state: State, world: &mut World<'_>) {
+    pub(crate) fn over(&mut self, state: State, world: &mut World<'_>) {
         world.timers.disarm(&Timer::Stage);
         if state.is_over() {
             world.fleet.lift_limit();
@@ -467,15 +370,22 @@ impl Rollout {
         });
         for agent in world.fleet.agents.values_mut() {
             if let Some(green) = &mut agent.green {
-                green.exits = 0;
+                (green.exits, green.first_exit) = (0, None);
             }
         }
         self.state = State::Progressing { phase, step: Step::Warming { batch: 0 } };
     }
 
+    /// The agents of a batch, but for those that were taken back.
+    fn movers(&self, phase: usize, batch: usize) -> Vec<&PlannedAgent> {
+        let held_back = self.held_back();
+        let agents = self.plan.phases[phase].batches[batch].agents.iter();
+        agents.filter(|planned| !held_back.contains(&planned.agent)).collect()
+    }
+
     /// Seats that are there already are left as they are.
     fn seat_greens(&self, phase: usize, batch: usize, world: &mut World<'_>) {
-        for planned in &self.plan.phases[phase].batches[batch].agents {
+        for planned in self.movers(phase, batch) {
             if world.fleet.agents.get(&planned.agent).is_none_or(|agent| agent.green.is_some()) {
                 continue;
             }
@@ -521,15 +431,6 @@ impl Rollout {
         });
         world.out.push(Command::OpenWindow { rollout: self.id, window: Window::Validation });
         world.stage_ends_after(self.plan.validation);
-    }
-
-    /// Agents that have a green seat, whether blue serves them, and how far green is.
-    fn touched<'a>(&'a self, fleet: &'a Fleet) -> impl Iterator<Item = (AgentName, bool, Is)> + 'a {
-        self.plan.agents().filter_map(|planned| {
-            let agent = fleet.agents.get(&planned.agent)?;
-            let green = agent.green.as_ref()?;
-            Some((planned.agent.clone(), agent.served_by(Side::Blue), green.is))
-        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     id::{AgentName, InstanceId, RevisionId, Side},
-    time::{Millis, Now},
+    time::{Millis, Now, UnixMillis},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,12 +95,16 @@ pub struct Seat {
     pub failures: u32,
     /// Unasked ends since the rollout's phase began, for the crash-loop trigger.
     pub exits: u32,
+    /// The first of these.
+    pub first_exit: Option<UnixMillis>,
     ready_at: Option<Now>,
 }
 
 /// How an instance that will not end is given to finish before it is made to.
 pub(crate) const STOP_GRACE: Millis = Millis::from_secs(35);
 const FAILED_GRACE: Millis = Millis::from_secs(2);
+/// What a trigger blames holds nothing that is worth waiting for.
+const HURRIED_GRACE: Millis = Millis::from_secs(2);
 const BACKOFF_FIRST: Millis = Millis(200);
 const BACKOFF_MAX: Millis = Millis::from_secs(30);
 /// An instance that was ready for this long starts the back-off afresh.
@@ -118,13 +122,21 @@ impl Seat {
             is: Is::Empty,
             failures: 0,
             exits: 0,
+            first_exit: None,
             ready_at: None,
         }
     }
 
     /// Issues what is missing to get from what is to what is wanted. `idle` says that the instance takes no
-    /// traffic and holds nothing.
-    pub(crate) fn reconcile(&mut self, idle: bool, next: &mut InstanceId, timers: &mut Timers, out: &mut Vec<Command>) {
+    /// traffic and holds nothing; `hurry` that what it does is harm.
+    pub(crate) fn reconcile(
+        &mut self,
+        idle: bool,
+        hurry: bool,
+        next: &mut InstanceId,
+        timers: &mut Timers,
+        out: &mut Vec<Command>,
+    ) {
         match (self.want, self.is) {
             (Want::Running | Want::Frozen, Is::Empty) => {
                 let instance = *next;
@@ -150,7 +162,8 @@ impl Seat {
                 if matches!(self.is, Is::Frozen { .. }) {
                     out.push(Command::Thaw { instance });
                 }
-                self.stop(instance, STOP_GRACE, false, timers, out);
+                let grace = if hurry { HURRIED_GRACE } else { STOP_GRACE };
+                self.stop(instance, grace, false, timers, out);
             }
             (Want::Stopped, Is::BackOff) => {
                 timers.disarm(&Timer::BackOff(self.agent.clone(), self.side));
@@ -263,6 +276,7 @@ impl Seat {
         let backoff = Millis(BACKOFF_FIRST.0 << self.failures.min(16)).min(BACKOFF_MAX);
         self.failures += 1;
         self.exits += 1;
+        self.first_exit.get_or_insert(now.wall);
         self.is = Is::BackOff;
         timers.arm(Timer::BackOff(self.agent.clone(), self.side), now.mono + backoff);
     }

@@ -1,6 +1,6 @@
 //! Where a rollout stands.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -134,11 +134,57 @@ pub enum Trigger {
     CrashLoop {
         agent: AgentName,
         exits: u32,
+        /// The first of them.
+        first: UnixMillis,
+    },
+    /// A green instance was ended for using more memory than its limit (R55).
+    OutOfMemory {
+        agent: AgentName,
+        at: UnixMillis,
     },
     /// A trigger of the watch (R40 to R44, R90, R91).
     Alarm(Box<Alarm>),
     /// The rollback is rehearsed (R51).
     Drill,
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator { by, why } if why.is_empty() => write!(f, "asked by {by}"),
+            Self::Operator { by, why } => write!(f, "asked by {by}: {why}"),
+            Self::Gate { criteria, why } => write!(f, "{} failed: {why}", criteria.join(", ")),
+            Self::CrashLoop { agent, exits, .. } => {
+                write!(f, "crash loop (R99): green of {agent} ended {exits} times by itself")
+            }
+            Self::OutOfMemory { agent, .. } => {
+                write!(f, "out of memory (R55): green of {agent} was ended for using more than its limit")
+            }
+            Self::Alarm(alarm) => write!(f, "{} ({}): {}", alarm.kind.name(), alarm.kind.requirement(), alarm.why),
+            Self::Drill => f.write_str("drill (R51): the rollback is rehearsed"),
+        }
+    }
+}
+
+impl Trigger {
+    /// Whether green is what is at fault, so that what it holds is taken from it at once.
+    pub(crate) fn blames_green(&self) -> bool {
+        match self {
+            Self::Operator { .. } | Self::Drill => false,
+            Self::Alarm(alarm) => !alarm.shared,
+            Self::Gate { .. } | Self::CrashLoop { .. } | Self::OutOfMemory { .. } => true,
+        }
+    }
+
+    /// When the clock of detection started (R46); none where nobody can know.
+    fn harm_began(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Operator { .. } | Self::Gate { .. } | Self::Drill => None,
+            Self::CrashLoop { first, .. } => Some(*first),
+            Self::OutOfMemory { at, .. } => Some(*at),
+            Self::Alarm(alarm) => Some(alarm.harm_began),
+        }
+    }
 }
 
 /// A part of a rollout that was taken back while the rest goes on. What is in it stays on blue.
@@ -147,6 +193,12 @@ pub struct Retreat {
     pub agents: BTreeSet<AgentName>,
     #[serde(flatten)]
     pub record: RollbackRecord,
+}
+
+impl Retreat {
+    pub fn is_under_way(&self) -> bool {
+        self.record.validated.is_none()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -181,16 +233,15 @@ pub struct RollbackRecord {
     pub fault: Option<String>,
 }
 
+/// Triggers kept beside the first.
+const ALSO_MAX: usize = 32;
+
 impl RollbackRecord {
     pub(crate) fn new(trigger: Trigger, now: UnixMillis) -> Self {
-        let harm_began = match &trigger {
-            Trigger::Alarm(alarm) => Some(alarm.harm_began),
-            Trigger::Operator { .. } | Trigger::Gate { .. } | Trigger::CrashLoop { .. } | Trigger::Drill => None,
-        };
         Self {
+            harm_began: trigger.harm_began(),
             trigger,
             also: Vec::new(),
-            harm_began,
             began: now,
             shifted: None,
             swapped: None,
@@ -200,7 +251,19 @@ impl RollbackRecord {
         }
     }
 
-    /// Began, traffic on blue, green gone, validated: the spans that R46 to R49 limit.
+    /// A further trigger while it is under way.
+    pub(crate) fn add(&mut self, trigger: Trigger) {
+        if self.also.len() < ALSO_MAX {
+            self.also.push(trigger);
+        }
+    }
+
+    pub(crate) fn begin_again(&mut self, trigger: Trigger) {
+        self.add(trigger);
+        (self.shifted, self.swapped, self.checked, self.fault) = (None, None, false, None);
+    }
+
+    /// From the first harm to the decision (R46).
     pub fn detection(&self) -> Option<Millis> {
         Some(self.began.since(self.harm_began?))
     }
@@ -265,6 +328,11 @@ impl Rollout {
             rollback: None,
             retreats: Vec::new(),
         }
+    }
+
+    /// Agents that stay on blue, because they were taken back while the rest went on.
+    pub fn held_back(&self) -> BTreeSet<&AgentName> {
+        self.retreats.iter().flat_map(|retreat| &retreat.agents).collect()
     }
 
     /// The record of the phase that is under way.

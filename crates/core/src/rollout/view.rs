@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     controller::Controller,
     seat::{Is, Seat},
-    state::{PauseReason, PhaseRecord, RollbackRecord, Rollout, State},
+    state::{PauseReason, PhaseRecord, Retreat, RollbackRecord, Rollout, State},
     timers::Timer,
 };
 use crate::{
     id::{AgentName, AgentType, Generation, InstanceId, PhaseName, RevisionId, RevisionName, RolloutId, Side},
+    spec::Triggers,
     time::{Millis, Now, UnixMillis},
 };
 
@@ -60,6 +61,10 @@ pub struct RolloutView {
     pub phases: Vec<PhaseView>,
     pub validation: Option<PhaseRecord>,
     pub rollback: Option<RollbackRecord>,
+    pub retreats: Vec<Retreat>,
+    /// What would end it at once.
+    pub triggers: Triggers,
+    pub drill: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +118,9 @@ impl Controller {
             phases: phases(rollout),
             validation: rollout.validation.clone(),
             rollback: rollout.rollback.clone(),
+            retreats: rollout.retreats.clone(),
+            triggers: rollout.plan.triggers.clone(),
+            drill: rollout.plan.drill,
         }
     }
 }

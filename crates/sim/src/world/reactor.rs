@@ -139,6 +139,12 @@ impl World {
                 let after = self.chance.between(Millis(20), Millis(300));
                 self.agenda.after(after, Happening::Measure { life, rollout });
             }
+            Command::CheckBlue { rollout } => {
+                // The model server of the simulation never fails; what blue does is in the referee's eye.
+                let event = Box::new(Event::RollbackChecked { rollout, fault: None });
+                let after = self.chance.between(Millis(1_000), Millis(3_000));
+                self.agenda.after(after, Happening::AtController { life, link: None, event });
+            }
             Command::Judge { rollout, window, look } => {
                 let after = self.chance.between(Millis(20), Millis(300));
                 self.agenda.after(after, Happening::Judge { life, rollout, window, look });

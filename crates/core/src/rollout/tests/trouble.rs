@@ -32,7 +32,7 @@ fn a_green_that_dies_again_and_again_rolls_the_rollout_back() {
     world.dying.insert("b".into());
     assert_eq!(world.finish(), State::RolledBack);
     let trigger = &world.rollout().rollback.as_ref().unwrap().trigger;
-    assert_eq!(*trigger, Trigger::CrashLoop { agent: "b".into(), exits: 3 });
+    assert!(matches!(trigger, Trigger::CrashLoop { agent, exits: 3, .. } if agent.as_str() == "b"), "{trigger:?}");
     world.assert_all_served_by(Side::Blue);
 }
 

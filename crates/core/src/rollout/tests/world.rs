@@ -30,6 +30,8 @@ pub(super) struct World {
     pub(super) running: BTreeMap<InstanceId, (AgentName, Side)>,
     pub(super) verdicts: VecDeque<Verdict>,
     pub(super) baseline_refused: Option<String>,
+    /// What the checks of a rollback find.
+    pub(super) fault_of_blue: Option<String>,
     /// Agents whose greens die right after they started.
     pub(super) dying: BTreeSet<AgentName>,
     /// Agents whose instances of that side start but never ask for a task.
@@ -68,6 +70,7 @@ impl World {
             running: BTreeMap::new(),
             verdicts: VecDeque::new(),
             baseline_refused: None,
+            fault_of_blue: None,
             dying: BTreeSet::new(),
             mute: BTreeSet::new(),
             clinging: false,
@@ -285,6 +288,9 @@ impl World {
             Command::OpenWindow { rollout, .. } => vec![Event::WindowOpened { rollout, after_second: 1 }],
             Command::MeasureBaseline { rollout } => {
                 vec![Event::BaselineMeasured { rollout, until_second: 9, refused: self.baseline_refused.clone() }]
+            }
+            Command::CheckBlue { rollout } => {
+                vec![Event::RollbackChecked { rollout, fault: self.fault_of_blue.clone() }]
             }
             Command::Judge { rollout, look, .. } => {
                 let verdict = self.verdicts.pop_front().unwrap_or(Verdict::Pass);
