@@ -179,6 +179,12 @@ const CODES: &[(&str, &str)] = &[
          name or an environment. Letters, digits, dots, underscores and hyphens are always good.",
     ),
     (
+        "BW0133",
+        "A trigger is either a limit or the word `off`. Other words for on and off are refused, because they read \
+         differently to different people: `memory: false` could mean that the trigger is gone, or that it must not \
+         fire. A trigger that is left out has its default in force.",
+    ),
+    (
         "BW0201",
         "The release is named like the revision that runs now. A name stands for one content: if `v2` runs, another \
          `v2` could not be told from it in any report. If nothing differs, the release is rolled out already.",

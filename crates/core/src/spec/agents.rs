@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AgentSpec, Revision, Sources, inventory, names,
+    AgentSpec, ResultRule, Revision, Sources, StandbyPolicy, inventory, names,
     nearest::nearest,
     reader::{Field, Fields, Reader},
     yaml::{Kind, Mark, Node},
@@ -17,7 +17,7 @@ use crate::{
     time::Millis,
 };
 
-const TRAITS: [&str; 12] = [
+const TRAITS: [&str; 14] = [
     "type",
     "model",
     "phase",
@@ -30,6 +30,15 @@ const TRAITS: [&str; 12] = [
     "boot",
     "memory_limit",
     "cpu_limit",
+    "result",
+    "standby",
+];
+
+const STANDBY: [(&str, StandbyPolicy); 4] = [
+    ("auto", StandbyPolicy::Auto),
+    ("warm", StandbyPolicy::Warm),
+    ("frozen", StandbyPolicy::Frozen),
+    ("stopped", StandbyPolicy::Stopped),
 ];
 
 /// The agents of a file, and where each was named.
@@ -62,6 +71,8 @@ pub(super) struct Traits {
     pub(super) boot: Option<Millis>,
     pub(super) memory_limit_bytes: Option<u64>,
     pub(super) cpu_limit: Option<f64>,
+    pub(super) result: Option<ResultRule>,
+    pub(super) standby: Option<StandbyPolicy>,
 }
 
 pub(super) fn read(r: &mut Reader<'_>, sources: &Sources<'_>, root: &Fields<'_>) -> Fleet {
@@ -127,7 +138,18 @@ fn traits_of(r: &mut Reader<'_>, f: &Fields<'_>) -> Traits {
         boot: r.some_millis(f.get("boot")),
         memory_limit_bytes: r.bytes(f.get("memory_limit")),
         cpu_limit: r.share(f.get("cpu_limit"), (0.01, 4096.0)),
+        result: f.get("result").and_then(|field| result(r, field)),
+        standby: r.choice(f.get("standby"), "BW0127", &STANDBY),
     }
+}
+
+/// What a result must carry to count as one (R91).
+fn result(r: &mut Reader<'_>, field: Field<'_>) -> Option<ResultRule> {
+    let f = r.fields(field.node, "\"result\"", &["fields", "chars_min"])?;
+    Some(ResultRule {
+        fields: r.words(f.get("fields")).unwrap_or_default(),
+        chars_min: r.small(f.get("chars_min"), 0).unwrap_or_default(),
+    })
 }
 
 impl Traits {
@@ -148,6 +170,8 @@ impl Traits {
             boot: self.boot.or(base.boot),
             memory_limit_bytes: self.memory_limit_bytes.or(base.memory_limit_bytes),
             cpu_limit: self.cpu_limit.or(base.cpu_limit),
+            result: self.result.or(base.result),
+            standby: self.standby.or(base.standby),
         }
     }
 
@@ -161,8 +185,6 @@ impl Traits {
             self.boot.unwrap_or(Millis::from_secs(60)),
         );
         AgentSpec {
-            result: super::ResultRule::default(),
-            standby: super::StandbyPolicy::default(),
             name,
             agent_type: self.agent_type.unwrap_or_else(|| "general".into()),
             phase: self.phase,
@@ -171,6 +193,8 @@ impl Traits {
             drain: self.drain.unwrap_or(Millis::from_mins(2)),
             memory_limit_bytes: self.memory_limit_bytes,
             cpu_limit: self.cpu_limit,
+            result: self.result.unwrap_or_default(),
+            standby: self.standby.unwrap_or_default(),
         }
     }
 }

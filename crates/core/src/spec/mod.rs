@@ -14,6 +14,7 @@ mod reader;
 mod release;
 mod revision;
 mod rollout;
+mod triggers;
 pub mod unit;
 mod yaml;
 

@@ -156,6 +156,13 @@ pub struct RolloutPolicy {
     pub criteria: Criteria,
     pub triggers: Triggers,
     pub drill: DrillPolicy,
+    /// R47: a plan from which the way back may take longer anywhere is refused.
+    #[serde(default = "undo_max")]
+    pub undo_max: Millis,
+}
+
+fn undo_max() -> Millis {
+    Millis::from_secs(60)
 }
 
 /// Whether a rollout may start before its rollback was rehearsed (R51).
@@ -247,6 +254,12 @@ pub struct PhaseSpec {
     pub agents: Vec<AgentName>,
     pub bake: Millis,
     pub gate: GatePolicy,
+    /// It moves in two random halves, so that the first has a blue beside it to be compared with.
+    #[serde(default)]
+    pub halves: bool,
+    /// Critical agents move after all others of the phase.
+    #[serde(default)]
+    pub critical_last: bool,
 }
 
 /// How a gate treats what the criteria say.

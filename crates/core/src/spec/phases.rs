@@ -20,7 +20,7 @@ use crate::{
     time::Millis,
 };
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "name",
     "select",
     "expect",
@@ -30,7 +30,11 @@ const KEYS: [&str; 9] = [
     "tolerated_error_rise",
     "tolerated_latency_ratio",
     "last",
+    "halves",
 ];
+
+/// A phase smaller than this goes in halves only where it is asked to.
+const HALVES_FROM: usize = 4;
 
 /// The seed's phases (R11–R15): name, share of the fleet when it is done, bake in minutes.
 const SEED: [(&str, f64, u64); 4] =
@@ -45,6 +49,7 @@ struct Phase {
     bake: Millis,
     gate: GatePolicy,
     critical_last: bool,
+    halves: Option<bool>,
 }
 
 enum Select {
@@ -75,14 +80,18 @@ pub(super) fn read(r: &mut Reader<'_>, field: Option<Field<'_>>, fleet: &Fleet) 
     if fleet.complete && !unread && !r.found[before..].iter().any(|d| d.code == "BW0108" || d.code == "BW0123") {
         check(r, field.node.at, &phases, &members, fleet);
     }
+    let last = phases.len().saturating_sub(1);
     phases
         .into_iter()
         .zip(members)
-        .map(|(phase, members)| PhaseSpec {
+        .enumerate()
+        .map(|(i, (phase, members))| PhaseSpec {
+            halves: phase.halves.unwrap_or(i == last && members.len() >= HALVES_FROM),
             agents: ordered(members, phase.critical_last),
             name: phase.name,
             bake: phase.bake,
             gate: phase.gate,
+            critical_last: phase.critical_last,
         })
         .collect()
 }
@@ -110,6 +119,7 @@ fn phase(r: &mut Reader<'_>, index: usize, node: &Node) -> Option<Phase> {
         bake: r.some_millis(f.get("bake")).unwrap_or_else(|| seed_bake(index)),
         gate: gate(r, &f),
         critical_last: last.and_then(|last| r.flag(last.get("critical"))).unwrap_or(true),
+        halves: r.flag(f.get("halves")),
     })
 }
 
@@ -339,7 +349,17 @@ fn by_default(agents: &[AgentSpec]) -> Vec<PhaseSpec> {
         agents: ordered(members, true),
         bake: seed_bake(i),
         gate: default_gate(),
+        halves: false,
+        critical_last: true,
     };
+    let mut phases = spread(agents, phase);
+    if let Some(last) = phases.last_mut() {
+        last.halves = last.agents.len() >= HALVES_FROM;
+    }
+    phases
+}
+
+fn spread(agents: &[AgentSpec], phase: impl Fn(usize, String, Vec<&AgentSpec>) -> PhaseSpec) -> Vec<PhaseSpec> {
     if agents.iter().all(|agent| agent.phase.is_some()) {
         let mut numbered: BTreeMap<Option<u32>, Vec<&AgentSpec>> = BTreeMap::new();
         for agent in agents {

@@ -156,9 +156,17 @@ impl<'f> Reader<'f> {
 
     /// A share or ratio within `range`, both ends included.
     pub(super) fn share(&mut self, field: Option<Field<'_>>, range: (f64, f64)) -> Option<f64> {
-        let field = field?;
-        let share = self.figure(field, "a number", unit::share)?;
-        let (least, most) = range;
+        let share = self.figure(field?, "a number", unit::share)?;
+        self.within(field?, share, range)
+    }
+
+    /// So many per minute, within `range`.
+    pub(super) fn per_minute(&mut self, field: Option<Field<'_>>, range: (f64, f64)) -> Option<f64> {
+        let rate = self.figure(field?, "a number per minute", unit::per_minute)?;
+        self.within(field?, rate, range)
+    }
+
+    fn within(&mut self, field: Field<'_>, share: f64, (least, most): (f64, f64)) -> Option<f64> {
         if !(least..=most).contains(&share) {
             self.report(
                 field.node.at,
@@ -206,7 +214,7 @@ impl<'f> Reader<'f> {
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == written) {
             return Some(*value);
         }
-        let all = known().collect::<Vec<_>>().join(" or ");
+        let all = one_of(&known().collect::<Vec<_>>());
         let help = match nearest(written, known()) {
             Some(word) => format!("did you mean {word:?}? Known here: {all}"),
             None => format!("write {all}"),
@@ -312,6 +320,15 @@ impl<'f> Reader<'f> {
             }
         }
         Some(entries)
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [before @ .., last] => format!("{} or {last}", before.join(", ")),
     }
 }
 

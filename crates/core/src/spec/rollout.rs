@@ -5,10 +5,11 @@ use super::{
     agents::Fleet,
     phases,
     reader::{Field, Fields, Reader},
+    triggers,
 };
 use crate::time::Millis;
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 12] = [
     "policy",
     "baseline",
     "validation",
@@ -17,6 +18,9 @@ const KEYS: [&str; 9] = [
     "batch_max",
     "crash_loop",
     "criteria",
+    "triggers",
+    "drill",
+    "undo_max",
     "phases",
 ];
 
@@ -38,7 +42,7 @@ const SHARE: (f64, f64) = (0.0, 1.0);
 const RATIO: (f64, f64) = (0.1, 100.0);
 
 pub(super) fn read(r: &mut Reader<'_>, section: Option<Field<'_>>, fleet: &Fleet) -> RolloutPolicy {
-    // The figures of the seed's plan (R20, R33, R99).
+    // The figures of the seed's plan (R20, R33, R47, R99).
     let mut policy = RolloutPolicy {
         baseline: Millis::from_mins(60),
         phases: Vec::new(),
@@ -50,6 +54,7 @@ pub(super) fn read(r: &mut Reader<'_>, section: Option<Field<'_>>, fleet: &Fleet
         criteria: Criteria::default(),
         triggers: Triggers::default(),
         drill: DrillPolicy::default(),
+        undo_max: Millis::from_secs(60),
     };
     let fields = section.and_then(|field| r.fields(field.node, "\"rollout\"", &KEYS));
     if let Some(f) = &fields {
@@ -61,6 +66,10 @@ pub(super) fn read(r: &mut Reader<'_>, section: Option<Field<'_>>, fleet: &Fleet
         policy.batch_max = r.small(f.get("batch_max"), 1).unwrap_or(policy.batch_max);
         policy.crash_loop = r.small(f.get("crash_loop"), 1).unwrap_or(policy.crash_loop);
         criteria(r, f, &mut policy.criteria);
+        triggers::read(r, f.get("triggers"), &mut policy.triggers);
+        let drills = [("optional", DrillPolicy::Optional), ("required", DrillPolicy::Required)];
+        policy.drill = r.choice(f.get("drill"), "BW0127", &drills).unwrap_or(policy.drill);
+        policy.undo_max = r.some_millis(f.get("undo_max")).unwrap_or(policy.undo_max);
     }
     policy.phases = phases::read(r, fields.as_ref().and_then(|f| f.get("phases")), fleet);
     policy

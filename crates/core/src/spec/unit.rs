@@ -64,13 +64,22 @@ pub fn bytes(text: &str) -> Result<u64, BadFigure> {
 
 /// A share or ratio: `0.05` or `5%`, `1.5` or `150%`.
 pub fn share(text: &str) -> Result<f64, BadFigure> {
-    let (figure, scale) = match text.strip_suffix('%') {
-        Some(percent) => (percent.trim_end(), 0.01),
+    let (figure, whole) = match text.strip_suffix('%') {
+        Some(percent) => (percent.trim_end(), 100.0),
         None => (text, 1.0),
     };
-    number(figure).map(|n| n * scale).ok_or_else(|| BadFigure {
+    // Divided, because 95 × 0.01 is not the number that 0.95 is.
+    number(figure).map(|n| n / whole).ok_or_else(|| BadFigure {
         cause: "it is not a number".to_owned(),
         help: "write a share such as 0.05 or 5%, or a ratio such as 1.5 or 150%".to_owned(),
+    })
+}
+
+/// How often per minute: a plain number, as a share or another unit would be read as something else.
+pub fn per_minute(text: &str) -> Result<f64, BadFigure> {
+    number(text).ok_or_else(|| BadFigure {
+        cause: "it is not a plain number".to_owned(),
+        help: "write how many per minute, such as 3".to_owned(),
     })
 }
 
@@ -146,6 +155,7 @@ mod tests {
         }
         assert_eq!(share("150%"), Ok(1.5));
         assert_eq!(share("0.05"), Ok(0.05));
+        assert_eq!(share("95%"), Ok(0.95));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use bellwether_core::{
     id::ModelName,
-    spec::{Require, TaskMode, ThinEvidence},
+    spec::{
+        DrillPolicy, OnSharedFault, Progress, Require, ResultRule, Scope, StandbyPolicy, TaskMode, ThinEvidence,
+        Triggers,
+    },
     time::Millis,
 };
 
@@ -171,6 +174,91 @@ rollout:
     let gate = &rollout.phases[0].gate;
     assert_eq!((gate.require, gate.thin_evidence), (Require::Proof, ThinEvidence::Accept));
     assert_eq!((gate.tolerated_error_rise, gate.tolerated_latency_ratio), (0.02, 1.5));
+}
+
+#[test]
+fn triggers_have_the_seeds_figures_until_the_file_says_otherwise() {
+    let policy = |rollout: &str| {
+        fleet(&format!("version: 1\nagents: {{defaults: {{command: [a]}}, list: [a]}}\n{rollout}")).rollout
+    };
+    let default = policy("");
+    assert_eq!(default.triggers, Triggers::default());
+    assert_eq!((default.drill, default.undo_max), (DrillPolicy::Optional, Millis::from_secs(60)));
+    let set = policy(
+        "rollout:
+  drill: required
+  undo_max: 3m
+  triggers:
+    memory: 80%
+    cpu: {above: 95%, for: 30s}
+    errors: 0.1
+    latency: 2
+    model_failures: 20%
+    breaker_trips: 5
+    health_failures: 0
+    progress: 90s
+    on_shared_fault: hold
+    scope: type
+",
+    );
+    assert_eq!((set.drill, set.undo_max), (DrillPolicy::Required, Millis::from_mins(3)));
+    let expected = Triggers {
+        memory: Some(0.8),
+        cpu: Some(0.95),
+        cpu_for: Millis::from_secs(30),
+        errors: Some(0.1),
+        latency: Some(2.0),
+        model_failures: Some(0.2),
+        breaker_trips: Some(5.0),
+        health_failures: Some(0),
+        progress: Progress::After(Millis::from_secs(90)),
+        on_shared_fault: OnSharedFault::Hold,
+        scope: Scope::Type,
+    };
+    assert_eq!(set.triggers, expected);
+    assert_eq!(policy("rollout: {triggers: {cpu: 70%}}").triggers, Triggers { cpu: Some(0.7), ..Triggers::default() });
+    let off = policy(
+        "rollout: {triggers: {memory: off, cpu: off, errors: off, latency: off, model_failures: off, breaker_trips: off, health_failures: off, progress: off}}",
+    )
+    .triggers;
+    let limits = [off.memory, off.cpu, off.errors, off.latency, off.model_failures, off.breaker_trips];
+    assert_eq!((limits, off.health_failures, off.progress), ([None; 6], None, Progress::Off));
+}
+
+#[test]
+fn what_a_result_must_carry_and_what_becomes_of_blue_can_be_said_for_all_and_for_one() {
+    let spec = fleet(
+        "version: 1
+agents:
+  defaults: {command: [a], standby: stopped, result: {fields: [answer, model], chars_min: 20}}
+  list: [a, {name: b, result: {chars_min: 5}}, c]
+  overrides: {c: {standby: warm}}
+",
+    );
+    let strict = ResultRule { fields: vec!["answer".into(), "model".into()], chars_min: 20 };
+    let loose = ResultRule { fields: vec![], chars_min: 5 };
+    let of: Vec<_> = spec.agents.iter().map(|agent| (&agent.result, agent.standby)).collect();
+    assert_eq!(
+        of,
+        [(&strict, StandbyPolicy::Stopped), (&loose, StandbyPolicy::Stopped), (&strict, StandbyPolicy::Warm)]
+    );
+    let plain = fleet("version: 1\nagents: {defaults: {command: [a]}, list: [a]}\n");
+    assert_eq!((&plain.agents[0].result, plain.agents[0].standby), (&ResultRule::default(), StandbyPolicy::Auto));
+}
+
+#[test]
+fn only_the_last_phase_goes_in_halves_unless_the_file_says_otherwise() {
+    let halves = |phases: &str| {
+        let spec = fleet(&format!(
+            "version: 1\nagents: {{defaults: {{command: [a]}}, list: [a, b, c, d, e, f, g, h]}}\nrollout: {{phases: [{phases}]}}\n"
+        ));
+        spec.rollout.phases.iter().map(|phase| phase.halves).collect::<Vec<_>>()
+    };
+    assert_eq!(halves("{select: {agents: [a, b, c, d]}}, {name: rest}"), [false, true]);
+    assert_eq!(halves("{select: {agents: [a, b, c, d, e]}}, {name: rest}"), [false, false]);
+    assert_eq!(halves("{select: {agents: [a, b]}, halves: true}, {name: rest, halves: false}"), [true, false]);
+    let by_default: Vec<_> = sutazai().rollout.phases.iter().map(|phase| phase.halves).collect();
+    assert_eq!(by_default, [false, false, false, true]);
 }
 
 #[test]

@@ -52,6 +52,40 @@ rollout: {extension: 0.5, batch_max: lots, criteria: {memory_max: high}}
 }
 
 #[test]
+fn triggers_that_are_no_limits() {
+    assert_snapshot!(fleet(
+        "rollout:
+  drill: maybe
+  undo_max: 60
+  triggers:
+    memory: false
+    cpu: {above: 3%, during: 60s}
+    errors: 5 percent
+    latency: 1
+    model_failures: none
+    breaker_trips: 3/min
+    health_failures: two
+    progress: sometimes
+    on_shared_fault: ignore
+    scope: phases
+    error: 5%
+"
+    ));
+}
+
+#[test]
+fn results_and_standby_that_cannot_be() {
+    assert_snapshot!(refused(
+        "version: 1
+agents:
+  defaults: {command: [a], standby: hot, result: {field: [answer], chars_min: -1}}
+  list: [a, {name: b, result: answer, standby: warmed}, {name: c, result: {fields: answer}}]
+rollout: {phases: [{name: all, halves: half}]}
+"
+    ));
+}
+
+#[test]
 fn version() {
     assert_snapshot!(refused("version: 2\nagents: {defaults: {command: [a]}, list: [a]}\n"));
     assert_snapshot!(refused("agents: {defaults: {command: [a]}, list: [a]}\n"));
