@@ -3,5 +3,6 @@
 mod crash;
 mod progress;
 mod trouble;
+mod undo;
 mod verbs;
 mod world;

@@ -20,10 +20,11 @@ const fn at(step: Step) -> State {
 }
 
 /// All states, with the sub-states that matter.
-const STATES: [State; 18] = [
+const STATES: [State; 19] = [
     State::Preflight,
     at(Step::Warming { batch: 0 }),
     at(Step::CuttingOver { batch: 0 }),
+    at(Step::Halfway { next: 1 }),
     at(Step::Baking { look: 1 }),
     at(Step::Baking { look: 2 }),
     at(Step::Gate { look: 1 }),
@@ -55,7 +56,14 @@ fn reach(state: State) -> World {
         State::NeedsAttention | State::RollingBack { step: RollbackStep::Shift } => Standby::Stopped,
         _ => Standby::Warm,
     };
-    world.start(plan_with(agents, standby, thin)).unwrap();
+    let mut plan = plan_with(agents, standby, thin);
+    if matches!(state, State::Progressing { step: Step::Halfway { .. }, .. }) {
+        let other = plan.phases[1].batches[0].clone();
+        plan.phases[0].batches.push(other);
+        plan.phases[0].second_half = Some(1);
+        plan.phases.truncate(1);
+    }
+    world.start(plan).unwrap();
     match state {
         State::Progressing { step: Step::Baking { look: 2 } | Step::Gate { look: 2 } | Step::Held, .. } => {
             world.verdicts.extend([Verdict::Inconclusive; 2]);
