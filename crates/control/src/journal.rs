@@ -138,12 +138,20 @@ impl Journal {
     }
 
     pub(crate) fn usage(&self, from_ms: u64, until_ms: u64) -> Result<Vec<String>, Error> {
+        let samples = self.timed_usage(from_ms, until_ms)?;
+        Ok(samples.into_iter().map(|(_, sample)| sample).collect())
+    }
+
+    /// With the moment of each sample, in milliseconds since 1970.
+    pub(crate) fn timed_usage(&self, from_ms: u64, until_ms: u64) -> Result<Vec<(u64, String)>, Error> {
         let mut samples = self
             .db
-            .prepare_cached("SELECT sample FROM usage WHERE wall_ms BETWEEN ? AND ? ORDER BY wall_ms")
+            .prepare_cached("SELECT wall_ms, sample FROM usage WHERE wall_ms BETWEEN ? AND ? ORDER BY wall_ms")
             .map_err(Error::WriteJournal)?;
         let rows = samples
-            .query_map([from_ms.cast_signed(), until_ms.cast_signed()], |row| row.get(0))
+            .query_map([from_ms.cast_signed(), until_ms.cast_signed()], |row| {
+                Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+            })
             .map_err(Error::WriteJournal)?;
         rows.collect::<Result<_, _>>().map_err(Error::WriteJournal)
     }
