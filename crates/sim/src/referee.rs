@@ -36,6 +36,8 @@ pub(crate) struct Referee {
     last_active: BTreeMap<AgentName, InstanceId>,
     /// Agents that the gateway itself moved, until they are moved again.
     fell_back: BTreeSet<AgentName>,
+    /// Agents whose green had to go before blue had room, until they are served again.
+    gave_way: BTreeSet<AgentName>,
     away: BTreeMap<AgentName, Nanos>,
     served_once: BTreeSet<AgentName>,
     pub(crate) unavailable: Millis,
@@ -176,6 +178,7 @@ impl Referee {
         blamed: bool,
     ) -> Result<(), Violation> {
         if served {
+            self.gave_way.remove(agent);
             self.served_once.insert(agent.clone());
             if let Some(since) = self.away.remove(agent) {
                 self.unavailable = self.unavailable + now.since(since);
@@ -187,6 +190,14 @@ impl Referee {
             self.away.insert(agent.clone(), now);
         }
         Ok(())
+    }
+
+    pub(crate) fn gives_way(&mut self, agent: &AgentName) {
+        self.gave_way.insert(agent.clone());
+    }
+
+    pub(crate) fn gave_way(&self, agent: &AgentName) -> bool {
+        self.gave_way.contains(agent)
     }
 
     pub(crate) fn fell_back(&self, agent: &AgentName) -> bool {

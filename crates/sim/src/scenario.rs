@@ -1,6 +1,9 @@
 //! What goes wrong in a run, and what must come of it all the same.
 
-use bellwether_core::time::Millis;
+use bellwether_core::{
+    spec::{OnSharedFault, Scope},
+    time::Millis,
+};
 
 /// Rates of deliberate faults. They act until the faults of the run stop; what a revision itself does wrong stays.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,14 @@ pub struct Scenario {
     pub doubt: f64,
     /// Share of tasks that green fails.
     pub green_errors: f64,
+    /// Triggers fire, for good reasons or none.
+    pub alarms_every: Millis,
+    /// Chance that such a fault is one that blue shares.
+    pub shared: f64,
+    pub on_shared_fault: OnSharedFault,
+    pub scope: Scope,
+    /// Chance that the first check of a rollback finds blue at fault, for a while or for good.
+    pub blue_at_fault: f64,
     /// Memory is so scarce that blues must be stopped to make room for green.
     pub scarce_memory: bool,
     /// R36 for this run. Deaths on purpose would otherwise fail the first gate, and nothing after it would be seen.
@@ -64,6 +75,11 @@ const CALM: Scenario = Scenario {
     verbs_every: Millis::ZERO,
     doubt: 0.0,
     green_errors: 0.0,
+    alarms_every: Millis::ZERO,
+    shared: 0.0,
+    on_shared_fault: OnSharedFault::Rollback,
+    scope: Scope::Rollout,
+    blue_at_fault: 0.0,
     scarce_memory: false,
     availability_min: 1.0,
     expect: Expect::CommittedOrFalseAlarm,
@@ -71,7 +87,7 @@ const CALM: Scenario = Scenario {
 
 const FAULTY: Scenario = Scenario { availability_min: 0.0, expect: Expect::Any, ..CALM };
 
-pub const SCENARIOS: [Scenario; 11] = [
+pub const SCENARIOS: [Scenario; 14] = [
     CALM,
     Scenario {
         name: "slow-boots",
@@ -142,6 +158,39 @@ pub const SCENARIOS: [Scenario; 11] = [
         ..FAULTY
     },
     Scenario {
+        name: "alarms",
+        about: "a trigger fires at any moment; the whole rollout goes back, and blue is not always well then",
+        alarms_every: Millis::from_mins(120),
+        shared: 0.3,
+        blue_at_fault: 0.3,
+        verbs_every: Millis::from_mins(30),
+        death_every: Millis::from_mins(30),
+        crash_per_message: 0.002,
+        ..FAULTY
+    },
+    Scenario {
+        name: "parts",
+        about: "triggers and people take back single agents while the rest goes on",
+        alarms_every: Millis::from_mins(15),
+        shared: 0.3,
+        on_shared_fault: OnSharedFault::Hold,
+        scope: Scope::Agent,
+        verbs_every: Millis::from_mins(15),
+        death_every: Millis::from_mins(30),
+        crash_per_message: 0.002,
+        ..FAULTY
+    },
+    Scenario {
+        name: "no-room-back",
+        about: "a trigger blames green, and blue has no room before green is gone",
+        scarce_memory: true,
+        alarms_every: Millis::from_mins(60),
+        scope: Scope::Type,
+        death_every: Millis::from_mins(40),
+        crash_per_message: 0.002,
+        ..FAULTY
+    },
+    Scenario {
         name: "chaos",
         about: "all of it together",
         boot: Millis(6_000),
@@ -156,6 +205,10 @@ pub const SCENARIOS: [Scenario; 11] = [
         gateway_dies_every: Millis::from_mins(25),
         verbs_every: Millis::from_mins(15),
         doubt: 0.2,
+        alarms_every: Millis::from_mins(90),
+        shared: 0.3,
+        scope: Scope::Phase,
+        blue_at_fault: 0.2,
         ..FAULTY
     },
 ];

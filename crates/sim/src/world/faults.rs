@@ -1,6 +1,11 @@
 //! What is broken on purpose.
 
-use bellwether_core::{id::InstanceId, rollout::Event, time::Millis};
+use bellwether_core::{
+    id::{AgentName, InstanceId, RolloutId, Side},
+    rollout::Event,
+    time::Millis,
+    watch::{Alarm, AlarmKind},
+};
 
 use super::{Happening, World, links::Link};
 use crate::referee::Violation;
@@ -36,6 +41,45 @@ impl World {
                 Ok(())
             }
             _ => self.death(),
+        }
+    }
+
+    /// A trigger fires that blames some who have moved, or nobody in particular.
+    pub(super) fn alarm(&mut self) -> Result<(), Violation> {
+        let Some(rollout) = self.shell.machine.rollout().map(|rollout| rollout.id) else { return Ok(()) };
+        let moved: Vec<AgentName> = self
+            .shell
+            .machine
+            .agents()
+            .filter_map(|(name, side)| (side == Some(Side::Green)).then(|| name.clone()))
+            .collect();
+        let mut agents: Vec<AgentName> = Vec::new();
+        for _ in 0..self.fate.below(3).min(moved.len()) {
+            agents.push(moved[self.fate.below(moved.len())].clone());
+        }
+        let types = agents.iter().filter_map(|name| self.spec.agent(name)).map(|agent| agent.agent_type.clone());
+        let wall = self.gateway_now().wall;
+        let alarm = Alarm {
+            kind: AlarmKind::Errors,
+            shared: self.fate.hit(self.scenario.shared),
+            harm_began: wall,
+            types: types.collect(),
+            agents,
+            why: "fate says so".into(),
+            figures: Vec::new(),
+        };
+        self.at_controller(self.shell.life, None, Event::Alarm { rollout, alarm: Box::new(alarm) })
+    }
+
+    pub(super) fn check_blue(&mut self, life: u64, rollout: RolloutId) {
+        let after = self.chance.between(Millis(1_000), Millis(3_000));
+        if self.faults() && self.fate.hit(self.scenario.blue_at_fault) {
+            let event = Box::new(Event::RollbackChecked { rollout, fault: Some("fate says so".into()) });
+            self.agenda.after(after, Happening::AtController { life, link: None, event });
+            let healed = after + self.fate.exponential(Millis::from_mins(2));
+            self.agenda.after(healed, Happening::BlueHeals { life, rollout });
+        } else {
+            self.agenda.after(after, Happening::BlueHeals { life, rollout });
         }
     }
 

@@ -141,7 +141,7 @@ impl World {
             (Some(_), Some(process)) => committed && process.stopping && self.referee.fell_back(agent),
             (None, _) => self.referee.lost_by_death(agent) || (committed && self.referee.fell_back(agent)),
         };
-        self.referee.availability(self.now(), agent, served, blamed)
+        self.referee.availability(self.now(), agent, served, blamed || self.referee.gave_way(agent))
     }
 }
 

@@ -9,7 +9,7 @@ mod tasks;
 
 use bellwether_core::{
     id::{AgentName, InstanceId, RolloutId, Side},
-    plan::Plan,
+    plan::{Plan, PlannedAgent},
     port::gateway::GatewayView,
     rollout::{Event, FleetAgent, State, VerbKind, Window},
     spec::Spec,
@@ -138,6 +138,13 @@ pub(crate) enum Happening {
     GatewayComesBack,
     ControllerComesBack,
     Verb,
+    /// A trigger fires.
+    Alarm,
+    /// Blue is well again.
+    BlueHeals {
+        life: u64,
+        rollout: RolloutId,
+    },
     Commit,
     /// Somebody looks after what waits for a person.
     Caretaker,
@@ -169,6 +176,8 @@ impl World {
         let types = fleet.spec.agents.iter().map(|a| (a.name.clone(), a.agent_type.clone())).collect();
         let mut plan = fleet.plan.clone();
         plan.criteria.availability_min = scenario.availability_min;
+        plan.triggers.on_shared_fault = scenario.on_shared_fault;
+        plan.triggers.scope = scenario.scope;
         let mut world = Self {
             scenario,
             spec: fleet.spec.clone(),
@@ -207,6 +216,7 @@ impl World {
             (self.scenario.link_breaks_every, Happening::LinkBreaks),
             (self.scenario.gateway_dies_every, Happening::GatewayDies),
             (self.scenario.verbs_every, Happening::Verb),
+            (self.scenario.alarms_every, Happening::Alarm),
         ] {
             self.again(every, fault);
         }
@@ -297,6 +307,13 @@ impl World {
             Happening::GatewayComesBack => self.gateway_comes_back(),
             Happening::ControllerComesBack => self.controller_comes_back(),
             Happening::Verb => self.careless_verb(),
+            Happening::Alarm => {
+                self.again(self.scenario.alarms_every, Happening::Alarm);
+                self.alarm()
+            }
+            Happening::BlueHeals { life, rollout } => {
+                self.at_controller(life, None, Event::RollbackChecked { rollout, fault: None })
+            }
             Happening::Commit => self.ask_for(VerbKind::Commit),
             Happening::Caretaker => self.care(),
         }
@@ -344,6 +361,7 @@ impl World {
         self.shell.compare()?;
         self.shell.compare_from_text()?;
         let green = self.state() == Some(State::Committed);
+        let held_back = self.shell.machine.rollout().map(|rollout| rollout.held_back()).unwrap_or_default();
         for (agent, route) in self.gateway.traffic.routes() {
             let Some(active) = route.active else {
                 return violated("everybody is served at the end", agent.to_string());
@@ -352,7 +370,8 @@ impl World {
                 return violated("everybody is served at the end", format!("{agent} by {active}"));
             };
             let planned = self.plan.agents().find(|planned| &planned.agent == agent);
-            if planned.is_some_and(|planned| process.revision != *if green { &planned.to } else { &planned.from }) {
+            let moved = |planned: &PlannedAgent| green && !held_back.contains(&planned.agent);
+            if planned.is_some_and(|p| process.revision != *if moved(p) { &p.to } else { &p.from }) {
                 let revision = &process.revision;
                 return violated("the end is what the rollout says", format!("{agent} is served by {revision}"));
             }

@@ -1,7 +1,7 @@
 //! People: one who starts the rollout and answers what it asks, and one who presses buttons.
 
 use bellwether_core::{
-    rollout::{Event, PauseReason, State, Verb, VerbKind},
+    rollout::{Event, Only, PauseReason, State, Verb, VerbKind},
     time::Millis,
 };
 
@@ -32,6 +32,7 @@ impl World {
         let verb = match (rollout.state, &rollout.paused) {
             (State::NeedsAttention, _) => VerbKind::Rollback,
             (_, Some(PauseReason::ThinEvidence)) => VerbKind::Promote,
+            (_, Some(PauseReason::SharedFault { .. } | PauseReason::PartlyRolledBack { .. })) => VerbKind::Resume,
             (_, Some(PauseReason::Asked { .. })) if self.chance.hit(0.3) => VerbKind::Resume,
             _ => return Ok(()),
         };
@@ -52,14 +53,27 @@ impl World {
             12..=23 => VerbKind::Resume,
             24..=36 => VerbKind::Promote,
             37 => VerbKind::Rollback,
+            38 => return self.take_back_some(),
             _ => VerbKind::Commit,
         };
         self.ask_for(verb)
     }
 
+    /// Holds back a few agents, whether they have moved or not.
+    fn take_back_some(&mut self) -> Result<(), Violation> {
+        let count = 1 + self.fate.below(3);
+        let agents = &self.spec.agents;
+        let agents = (0..count).map(|_| agents[self.fate.below(agents.len())].name.clone()).collect();
+        self.ask(VerbKind::Rollback, Some(Only::Agents(agents)))
+    }
+
     pub(super) fn ask_for(&mut self, verb: VerbKind) -> Result<(), Violation> {
+        self.ask(verb, None)
+    }
+
+    fn ask(&mut self, verb: VerbKind, only: Option<Only>) -> Result<(), Violation> {
         let Some(rollout) = self.shell.machine.rollout().map(|rollout| rollout.id) else { return Ok(()) };
-        let verb = Verb { verb, rollout, by: "somebody".into(), reason: "it seemed right".into(), only: None };
+        let verb = Verb { verb, rollout, by: "somebody".into(), reason: "it seemed right".into(), only };
         self.at_controller(self.shell.life, None, Event::Verb(verb))
     }
 }

@@ -113,6 +113,7 @@ impl World {
             }
             Command::Stop { instance, grace } => {
                 self.may_stop(instance)?;
+                self.note_who_gives_way(instance);
                 self.order(instance, Action::Stop { grace })?;
             }
             Command::Freeze { instance } => self.order(instance, Action::Freeze)?,
@@ -139,12 +140,7 @@ impl World {
                 let after = self.chance.between(Millis(20), Millis(300));
                 self.agenda.after(after, Happening::Measure { life, rollout });
             }
-            Command::CheckBlue { rollout } => {
-                // The model server of the simulation never fails; what blue does is in the referee's eye.
-                let event = Box::new(Event::RollbackChecked { rollout, fault: None });
-                let after = self.chance.between(Millis(1_000), Millis(3_000));
-                self.agenda.after(after, Happening::AtController { life, link: None, event });
-            }
+            Command::CheckBlue { rollout } => self.check_blue(life, rollout),
             Command::Judge { rollout, window, look } => {
                 let after = self.chance.between(Millis(20), Millis(300));
                 self.agenda.after(after, Happening::Judge { life, rollout, window, look });
@@ -158,6 +154,15 @@ impl World {
         let generation = self.shell.machine.generation();
         self.send_driver(DriverCommand { instance, generation, action });
         Ok(())
+    }
+
+    /// On the way back a green may go before blue is there, but only where there is no room for both.
+    fn note_who_gives_way(&mut self, instance: InstanceId) {
+        let Some(process) = self.driver.get(instance) else { return };
+        let serves = self.gateway.traffic.route(&process.agent).active == Some(instance);
+        if serves && process.side == Side::Green && self.scenario.scarce_memory {
+            self.referee.gives_way(&process.agent);
+        }
     }
 
     /// R98: until the commit, a blue that works is stopped only where the plan says so, after its agent was moved.
