@@ -51,7 +51,8 @@ impl World {
             .shell
             .machine
             .agents()
-            .filter_map(|(name, side)| (side == Some(Side::Green)).then(|| name.clone()))
+            .filter(|(_, side)| *side == Some(Side::Green))
+            .map(|(name, _)| name.clone())
             .collect();
         let mut agents: Vec<AgentName> = Vec::new();
         for _ in 0..self.fate.below(3).min(moved.len()) {
