@@ -94,6 +94,7 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         drill: false,
         revisions: revisions(spec, &targets, changes),
         budget,
+        outlook: super::Outlook::default(),
     })
 }
 
@@ -109,7 +110,7 @@ fn batch(packed: Packed<'_>, targets: &BTreeMap<&AgentName, Revision>) -> Batch 
             boot: target.boot,
         }
     });
-    Batch { agents: agents.collect(), memory_peak_bytes: packed.memory_peak_bytes }
+    Batch { agents: agents.collect(), memory_peak_bytes: packed.memory_peak_bytes, undo: crate::time::Millis::ZERO }
 }
 
 /// Targets first: where one agent's blue has the content of another's target, the release's name is kept.
@@ -143,7 +144,12 @@ fn budget(spec: &Spec, measured: &Measured) -> Result<Budget, Diagnostic> {
     }
     let capacity_bytes = memory - reserve;
     let ceiling_bytes = capacity_bytes / 100 * CEILING_PERCENT;
-    Ok(Budget { capacity_bytes, ceiling_bytes, peak_bytes: 0, needs: needs::of_fleet(spec, measured) })
+    Ok(Budget {
+        capacity_bytes,
+        ceiling_bytes,
+        needs: needs::of_fleet(spec, measured, super::Margin::Ample),
+        ..Budget::default()
+    })
 }
 
 /// A name stands for one content: an agent that runs `v2` cannot be rolled out to a different `v2`.

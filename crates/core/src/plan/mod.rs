@@ -12,4 +12,4 @@ pub mod text;
 pub use ledger::{Ledger, Shortfall};
 pub use make::{make, revision_of};
 pub use model::*;
-pub use needs::{ASSUMED_BYTES, Measured};
+pub use needs::{ASSUMED_BYTES, Measured, Traffic};

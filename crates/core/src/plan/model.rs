@@ -31,6 +31,8 @@ pub struct Plan {
     /// Every revision that the plan names.
     pub revisions: BTreeMap<RevisionId, Revision>,
     pub budget: Budget,
+    #[serde(default)]
+    pub outlook: Outlook,
 }
 
 impl Plan {
@@ -59,6 +61,9 @@ pub struct Batch {
     pub agents: Vec<PlannedAgent>,
     /// The most memory that the fleet is expected to use while this batch is under way.
     pub memory_peak_bytes: u64,
+    /// From here on, how long it takes until everything that has moved so far has its traffic on blue again (R47).
+    #[serde(default)]
+    pub undo: Millis,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +87,7 @@ pub enum Standby {
     Stopped,
 }
 
+/// What the plan rests on: who needs how much of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
     /// The smaller of declared and present memory, less the reserve.
@@ -89,11 +95,30 @@ pub struct Budget {
     /// The plan stays below this, so that it cannot fire the memory trigger (R40).
     pub ceiling_bytes: u64,
     pub peak_bytes: u64,
+    #[serde(default)]
+    pub margin: Margin,
     /// What the peaks rest on, for every agent of the fleet.
     pub needs: BTreeMap<AgentName, Need>,
+    /// So many instances boot at once, on the way back as well.
+    #[serde(default)]
+    pub boots_max: u32,
+    /// Where the CPU that agents use was measured.
+    #[serde(default)]
+    pub cpu: Option<CpuBudget>,
 }
 
-/// The memory that one agent is given room for, headroom included, its declared limit being the cap.
+/// How needs are made of measured peaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Margin {
+    /// A tenth more than each peak, and for an unmeasured green what the memory criterion would let pass.
+    #[default]
+    Ample,
+    /// Hardly more than each peak, and for an unmeasured green what its blue needs: where nothing else fits.
+    Close,
+}
+
+/// What one agent is given room and time for. Memory has its headroom in it, its declared limit being the cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     pub blue_bytes: u64,
@@ -101,4 +126,53 @@ pub struct Need {
     /// Measured on this machine; otherwise assumed, and the plan says so.
     pub blue_measured: bool,
     pub green_measured: bool,
+    /// How long an instance is expected to take until it is ready.
+    #[serde(default)]
+    pub boot: Millis,
+    #[serde(default)]
+    pub boot_measured: bool,
+}
+
+/// CPU when everything is on green, in cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CpuBudget {
+    pub cpus: u32,
+    /// No blue stays warm for whose idling the sum would pass this.
+    pub ceiling_cores: f64,
+    /// Used by the agents that work, as measured before anything was touched.
+    pub working_cores: f64,
+    /// Used on top by blues that stay warm.
+    pub idle_cores: f64,
+}
+
+/// What is to be expected of a rollout, computed before it starts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// R47, or what the fleet file allows instead.
+    pub undo_max: Millis,
+    /// The longest of all steps.
+    pub undo_longest: Millis,
+    /// Stopped blues whose time to boot is assumed rather than measured.
+    pub undo_assumed: usize,
+    pub schedule: Schedule,
+    /// Where agents take work that does not pass through the gateway, so that it cannot be fenced.
+    pub unfenced: Option<String>,
+}
+
+/// How long a rollout takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Baseline, bakes and validation.
+    pub planned: Millis,
+    /// The buffer that extended bakes may use.
+    pub buffer: Millis,
+    /// For starting greens and moving traffic, estimated. Draining comes on top where blues are stopped.
+    pub moving: Millis,
+}
+
+impl Schedule {
+    /// With every bake extended as far as the policy allows.
+    pub fn at_most(&self) -> Millis {
+        self.planned + self.buffer + self.moving
+    }
 }

@@ -1,6 +1,6 @@
 //! Plans, as values and as people read them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bellwether_core::{
     id::{AgentName, Side},
@@ -26,7 +26,7 @@ fn measured(spec: &Spec, memory_mib: u64, mib: u64) -> Measured {
     Measured {
         present_memory_bytes: Some(memory_mib * MIB),
         blue_peak_bytes: spec.agents.iter().map(|agent| (agent.name.clone(), mib * MIB)).collect(),
-        green_peak_bytes: BTreeMap::new(),
+        ..Measured::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::{
     analysis::{Finding, GateReport, Judgement, Verdict},
     id::{AgentName, Generation, InstanceId, RevisionId, RolloutId, Side},
-    plan::{Batch, Budget, Need, Plan, PlannedAgent, PlannedPhase, Standby},
+    plan::{Batch, Budget, Need, Outlook, Plan, PlannedAgent, PlannedPhase, Standby},
     port::{
         driver::Exit,
         gateway::{GatewayView, InstanceView, Move, RouteView},
@@ -416,6 +416,7 @@ pub(super) fn plan_with(agents: usize, standby: Standby, thin_evidence: ThinEvid
         criteria: Criteria::default(),
         revisions: BTreeMap::new(),
         budget: Budget::default(),
+        outlook: Outlook::default(),
     }
 }
 
@@ -437,7 +438,7 @@ fn batch(agents: &[AgentName], standby: Standby) -> Batch {
         drain: Millis::from_secs(30),
         boot: BOOT,
     };
-    Batch { agents: agents.iter().map(planned).collect(), memory_peak_bytes: 0 }
+    Batch { agents: agents.iter().map(planned).collect(), memory_peak_bytes: 0, undo: Millis::ZERO }
 }
 
 fn names(count: usize) -> impl Iterator<Item = AgentName> {
