@@ -11,12 +11,13 @@ use bellwether_core::{
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::{launch::Launcher, links::Link, probe, reactor::Input};
+use crate::{launch::Launcher, links::Link, probe::Prober, reactor::Input};
 
 pub(crate) struct Effects {
     pub(crate) driver: Link<DriverAnswer>,
     pub(crate) gateway: Link<GatewayAnswer>,
     pub(crate) launcher: Launcher,
+    pub(crate) prober: Prober,
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) tasks: JoinSet<()>,
 }
@@ -28,7 +29,6 @@ pub(crate) enum Question {
     OpenWindow { rollout: RolloutId },
     MeasureBaseline { rollout: RolloutId },
     Judge { rollout: RolloutId, window: Window, look: u32 },
-    CheckBlue { rollout: RolloutId },
 }
 
 impl Effects {
@@ -64,7 +64,7 @@ impl Effects {
                 Command::Thaw { instance } => self.drive(generation, instance, DriverAction::Thaw).await,
                 Command::Probe { instance } => {
                     let address = self.launcher.http_address(instance);
-                    self.tasks.spawn(probe::until_healthy(instance, address, self.inputs.clone()));
+                    self.tasks.spawn(self.prober.clone().until_healthy(instance, address, self.inputs.clone()));
                 }
                 Command::CutOver { generation, moves, drain, revoke } => {
                     let agents = moves.len();
@@ -90,7 +90,8 @@ impl Effects {
                 Command::OpenWindow { rollout, window: _ } => questions.push(Question::OpenWindow { rollout }),
                 Command::MeasureBaseline { rollout } => questions.push(Question::MeasureBaseline { rollout }),
                 Command::Judge { rollout, window, look } => questions.push(Question::Judge { rollout, window, look }),
-                Command::CheckBlue { rollout } => questions.push(Question::CheckBlue { rollout }),
+                // Answered with each closed second, by what the watch says.
+                Command::CheckBlue { rollout: _ } => {}
             }
         }
         self.enrol(enrol).await;

@@ -7,6 +7,7 @@ use bellwether_core::{
     analysis::{self, AgentUsage, Baseline, ClientAccount, GateReport, JudgeInput, Judgement, Looks, SummaryInput},
     diagnostic::chain,
     id::{AgentName, AgentType},
+    observation::Second,
     port::gateway::{GatewayAnswer, GatewayIntent},
     rollout::{Event, Rollout, Window},
     spec::Spec,
@@ -120,7 +121,10 @@ impl Evidence {
         }))
     }
 
-    async fn baseline(&self, rollout: &Rollout) -> Result<Result<Baseline, analysis::BaselineError>, Missing> {
+    pub(crate) async fn baseline(
+        &self,
+        rollout: &Rollout,
+    ) -> Result<Result<Baseline, analysis::BaselineError>, Missing> {
         let window = self.baseline_window(rollout, u64::MAX).await?;
         Ok(Baseline::new(window, rollout.plan.baseline))
     }
@@ -145,10 +149,7 @@ impl Evidence {
         let mut window = analysis::Window::default();
         let mut next = after;
         while next < until {
-            let (records, last) = match self.gateway.ask(&GatewayIntent::Seconds { after: next }).await? {
-                GatewayAnswer::Seconds { records, last } => (records, last),
-                other => return Err(Missing::Answer(format!("{other:?}"))),
-            };
+            let (records, last) = self.page(next).await?;
             let Some(newest) = records.last().map(|record| record.number) else { break };
             for record in records.iter().filter(|record| record.number <= until) {
                 window.second(record, &type_of);
@@ -170,6 +171,14 @@ impl Evidence {
             window.usage(&sample.collect::<Vec<_>>());
         }
         Ok(window)
+    }
+
+    /// The oldest records after this number, as many as the gateway hands out at once, and the number of its newest.
+    pub(crate) async fn page(&self, after: u64) -> Result<(Vec<Second>, u64), Missing> {
+        match self.gateway.ask(&GatewayIntent::Seconds { after }).await? {
+            GatewayAnswer::Seconds { records, last } => Ok((records, last)),
+            other => Err(Missing::Answer(format!("{other:?}"))),
+        }
     }
 
     async fn beats(&self, from: UnixMillis, until: UnixMillis) -> Result<Vec<Beat>, Missing> {
@@ -194,7 +203,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 const TRIES_MAX: u32 = 60;
 
 /// A gate must not wait for ever because one reading failed.
-async fn insist<T, F: Future<Output = Result<T, Missing>>>(what: &str, read: impl Fn() -> F) -> Option<T> {
+pub(crate) async fn insist<T, F: Future<Output = Result<T, Missing>>>(what: &str, read: impl Fn() -> F) -> Option<T> {
     for attempt in 1..=TRIES_MAX {
         match read().await {
             Ok(value) => return Some(value),

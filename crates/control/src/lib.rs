@@ -5,17 +5,23 @@
 
 mod api;
 pub(crate) mod bundle;
+mod bundles;
 mod clock;
 mod effects;
 mod error;
 mod evidence;
+mod fleet;
+mod health;
 mod journal;
 mod launch;
 mod links;
 mod probe;
 mod reactor;
 mod run;
+#[cfg(test)]
+mod samples;
 mod usage;
+mod watching;
 
 pub use api::types;
 pub use error::Error;

@@ -6,21 +6,26 @@ use bellwether_core::{
     port::{driver, gateway},
     rollout::{Controller, Event, FleetAgent},
     spec::Spec,
+    time::UnixMillis,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, Shared},
+    bundles::Bundles,
     clock::Clock,
     effects::Effects,
     error::Error,
     evidence::Evidence,
+    health::Health,
     journal::Journal,
     launch::{Entrance, Launcher},
     links::Link,
+    probe::Prober,
     reactor::{Input, Reactor},
     usage::UsageLog,
+    watching::Watching,
 };
 
 /// What a controller needs to know before it looks at the world.
@@ -53,7 +58,11 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
     let entrance = Entrance { port: config.gateway_port, by_address: config.by_address };
     let mut launcher = Launcher::new((*spec).clone(), entrance, &config.state)?;
     let mut machine = Controller::default();
+    let mut decided = UnixMillis::default();
     let mut last_record = journal.replay(|seq, now, event| {
+        if matches!(event, Event::Verb(_) | Event::Alarm { .. }) {
+            decided = now.wall;
+        }
         let unreplayable =
             |refusal: bellwether_core::rollout::Refusal| Error::Unreplayable { seq, why: refusal.to_string() };
         machine.step(now, event).map(drop).map_err(unreplayable)
@@ -78,18 +87,24 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
     let shared = Arc::new(Shared::new(spec.clone(), inputs.clone(), evidence));
     let listener = config.api.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(config.api));
     tasks.spawn(api::serve(listener.map_err(Error::Listen)?, shared.clone(), shutdown.clone()));
-    let effects = Effects { driver, gateway, launcher, inputs, tasks };
-    let usage = UsageLog::default();
+    let prober = Prober::new();
+    let health = Health::new(prober.clone(), clock, inputs.clone());
+    let bundles = Bundles::resumed(machine.rollout());
+    let effects = Effects { driver, gateway, launcher, prober, inputs, tasks };
     let reactor = Reactor {
         spec,
         machine,
         journal,
+        state_dir: config.state,
         journal_path,
         last_record,
         clock,
         inputs: received,
         effects,
-        usage,
+        usage: UsageLog::default(),
+        watching: Watching::new(decided),
+        health,
+        bundles,
         shared,
         last_second: 0,
     };

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use bellwether_core::{
-    id::{AgentName, InstanceId, Side},
+    id::{AgentName, InstanceId, RevisionId, Side},
+    plan::{self, Measured},
     port::driver::{HostUsage, Usage},
     rollout::Controller,
+    spec::{AgentSpec, Release, Spec},
+    time::UnixMillis,
+    watch::{InstanceUsage, UsageBeat},
 };
 use serde::{Deserialize, Serialize};
 
@@ -27,13 +31,38 @@ pub(crate) struct AgentBeat {
     pub(crate) cpu_cores: Option<f64>,
 }
 
+impl Beat {
+    /// The same for the watch, which looks at every instance, whether it serves or not.
+    pub(crate) fn for_watch(&self, at: UnixMillis, cpus: u32) -> UsageBeat {
+        let instances = self.agents.iter().map(|beat| InstanceUsage {
+            agent: beat.agent.clone(),
+            side: beat.side,
+            memory_bytes: beat.memory_bytes,
+            cpu_cores: beat.cpu_cores,
+        });
+        UsageBeat { at, cpus, instances: instances.collect() }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct UsageLog {
     last: BTreeMap<InstanceId, (u64, u64)>,
-    peaks: BTreeMap<(AgentName, Side), u64>,
+    pub(crate) seen: Seen,
     pub(crate) host: HostUsage,
     pub(crate) memory_bytes: u64,
     pub(crate) memory_peak_bytes: u64,
+}
+
+/// What agents were seen to need, by the revision that they ran: one release says nothing about the next.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    needs: BTreeMap<(AgentName, RevisionId), Needed>,
+    present_memory_bytes: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Needed {
+    memory_peak_bytes: u64,
 }
 
 impl UsageLog {
@@ -44,16 +73,22 @@ impl UsageLog {
             agents: Vec::with_capacity(sample.len()),
         };
         let serving: BTreeMap<&AgentName, Option<Side>> = machine.agents().collect();
+        let greens = greens(machine);
         for usage in sample {
             self.last.insert(usage.instance, (wall_ms, usage.cpu_micros));
             let Some((agent, side)) = machine.seat_of(usage.instance) else { continue };
-            let peak = self.peaks.entry((agent.clone(), side)).or_default();
-            *peak = (*peak).max(usage.memory_bytes);
             #[expect(clippy::cast_precision_loss, reason = "microseconds of one beat")]
             let cpu_cores = before
                 .get(&usage.instance)
                 .filter(|(at, _)| wall_ms > *at)
                 .map(|(at, cpu)| usage.cpu_micros.saturating_sub(*cpu) as f64 / 1e3 / (wall_ms - at) as f64);
+            let revision = match side {
+                Side::Blue => machine.blue_revision(agent),
+                Side::Green => greens.get(agent).copied(),
+            };
+            if let Some(revision) = revision {
+                self.seen.count(agent, revision, usage.memory_bytes);
+            }
             beat.agents.push(AgentBeat {
                 agent: agent.clone(),
                 side,
@@ -62,13 +97,43 @@ impl UsageLog {
                 cpu_cores,
             });
         }
+        self.seen.present_memory_bytes = Some(host.memory_total_bytes).filter(|&bytes| bytes > 0);
         self.host = host;
         self.memory_bytes = beat.memory_bytes;
         self.memory_peak_bytes = self.memory_peak_bytes.max(beat.memory_bytes);
         beat
     }
+}
 
-    pub(crate) fn peaks(&self, side: Side) -> BTreeMap<AgentName, u64> {
-        self.peaks.iter().filter(|((_, s), _)| *s == side).map(|((agent, _), &peak)| (agent.clone(), peak)).collect()
+impl Seen {
+    /// Whether the driver has told anything yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.present_memory_bytes.is_none()
     }
+
+    /// What a plan for this release may rest on; `spec` is the fleet as it runs.
+    pub(crate) fn measured(&self, spec: &Spec, release: &Release) -> Measured {
+        let needed = |agent: &AgentSpec, revision: &RevisionId| {
+            let needed = self.needs.get(&(agent.name.clone(), revision.clone()))?;
+            Some((agent.name.clone(), needed.memory_peak_bytes))
+        };
+        let agents = spec.agents.iter();
+        Measured {
+            present_memory_bytes: self.present_memory_bytes,
+            blue_peak_bytes: agents.clone().filter_map(|agent| needed(agent, &agent.revision.id)).collect(),
+            green_peak_bytes: agents.filter_map(|agent| needed(agent, &plan::revision_of(agent, release).id)).collect(),
+            ..Measured::default()
+        }
+    }
+
+    fn count(&mut self, agent: &AgentName, revision: &RevisionId, memory_bytes: u64) {
+        let needed = self.needs.entry((agent.clone(), revision.clone())).or_default();
+        needed.memory_peak_bytes = needed.memory_peak_bytes.max(memory_bytes);
+    }
+}
+
+/// What the rollout under way makes of each agent.
+fn greens(machine: &Controller) -> BTreeMap<&AgentName, &RevisionId> {
+    let planned = machine.rollout().into_iter().flat_map(|rollout| rollout.plan.agents());
+    planned.map(|planned| (&planned.agent, &planned.to)).collect()
 }

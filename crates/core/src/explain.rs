@@ -317,6 +317,12 @@ const CODES: &[(&str, &str)] = &[
         "What `bellwether init` found does not make a fleet file that this program would accept, so it wrote none. The \
          findings say what is in the way, such as two agents of one name in the inventory.",
     ),
+    ("BW0330", "The demo's fleet has four phases; --fault-phase is one of them, counted from 1."),
+    (
+        "BW0331",
+        "`demo --fault ollama-down` ends the simulated model server and starts it again. A model server that somebody \
+         else runs is not the demo's to end.",
+    ),
     (
         "BW0360",
         "A variable from which an agent reads its configuration has a value that it cannot use. Correct it, or \
@@ -369,6 +375,13 @@ const CODES: &[(&str, &str)] = &[
          rollout, an agent or a phase that is not there, or another rollout under way.",
     ),
     ("BW0402", "No rollout was ever started in this state directory, so there is none to show, watch or steer."),
+    (
+        "BW0403",
+        "The fleet file says `drill: required`, and no drill of this release succeeded in this state directory since the \
+         fleet runs what it runs. `bellwether drill` moves the first agents of the release, takes them back at once, and \
+         times it: all traffic on blue within 60 seconds, validated within 120 more, 3.5 minutes in all. A rollout that \
+         needs its rollback then does not try it for the first time.",
+    ),
 ];
 
 #[cfg(test)]

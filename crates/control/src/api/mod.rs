@@ -1,6 +1,7 @@
 //! The control API: `/v1` on a port of its own. Reads come from what the reactor published; writes go through
 //! the reactor and are answered when they are durable.
 
+mod drill;
 mod shared;
 pub mod types;
 
@@ -16,9 +17,9 @@ use axum::{
 use bellwether_core::{
     diagnostic::{Diagnostic, chain},
     id::RolloutId,
-    plan::{self, Measured, Plan},
+    plan::{self, Plan},
     rollout::{Refusal, Verb, VerbKind},
-    spec::parse_release,
+    spec::{DrillPolicy, parse_release},
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use shared::Shared;
 use types::{Problem, ProblemDiagnostic, Report, ReportQuery, StartRequest, Status, VerbRequest};
 
-use crate::reactor::Input;
+use crate::{fleet, reactor::Input};
 
 pub(crate) async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
     let routes = Router::new()
@@ -95,6 +96,9 @@ async fn start(State(shared): State<Arc<Shared>>, Json(request): Json<StartReque
         Ok(plan) => Box::new(plan),
         Err(diagnostics) => return refused_file(&diagnostics),
     };
+    if let Err(refused) = allowed(&shared, &plan) {
+        return problem(StatusCode::CONFLICT, "the policy asks for a drill first", &[refused]);
+    }
     let (reply, replied) = oneshot::channel();
     match ask(&shared, Input::Start { plan, by: request.by, reply }, replied).await {
         Ok(started) => (StatusCode::ACCEPTED, Json(started)).into_response(),
@@ -125,7 +129,7 @@ async fn first_sample(shared: &Shared) {
     const BEAT: Duration = Duration::from_millis(50);
     const BEATS_MAX: u32 = 100;
     for _ in 0..BEATS_MAX {
-        if shared.published().memory_total_bytes > 0 {
+        if !shared.published().seen.is_empty() {
             return;
         }
         tokio::time::sleep(BEAT).await;
@@ -136,16 +140,22 @@ async fn first_sample(shared: &Shared) {
 fn plan_for(shared: &Shared, request: &StartRequest) -> Result<Plan, Vec<Diagnostic>> {
     let release = parse_release(&request.file, &request.release)?;
     let published = shared.published();
-    let measured = Measured {
-        present_memory_bytes: Some(published.memory_total_bytes).filter(|&bytes| bytes > 0),
-        blue_peak_bytes: published.blue_peaks.clone(),
-        green_peak_bytes: published.green_peaks.clone(),
-    };
-    let mut spec = published.current_spec(&shared.spec);
+    let mut spec = fleet::as_it_runs(&shared.spec, &published.machine);
     if let Some(baseline) = request.baseline {
         spec.rollout.baseline = baseline;
     }
-    plan::make(&spec, &release, &measured, request.speed)
+    let measured = published.seen.measured(&spec, &release);
+    let mut plan = plan::make(&spec, &release, &measured, request.speed)?;
+    plan.drill = request.drill;
+    Ok(plan)
+}
+
+/// Whether the policy lets this plan be carried out now.
+fn allowed(shared: &Shared, plan: &Plan) -> Result<(), Diagnostic> {
+    if plan.drill || shared.spec.rollout.drill == DrillPolicy::Optional {
+        return Ok(());
+    }
+    drill::rehearsed(plan, shared.published().machine.rollouts())
 }
 
 async fn ask<T>(shared: &Shared, input: Input, replied: oneshot::Receiver<Result<T, Refusal>>) -> Result<T, Response> {

@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bellwether_core::{
     histogram::Histogram,
-    id::{AgentName, RolloutId, Side},
+    id::{RolloutId, Side},
     observation::Second,
     rollout::{Controller, ControllerView, Rollout},
     spec::Spec,
@@ -17,7 +17,11 @@ use bellwether_core::{
 use tokio::sync::mpsc;
 
 use super::types::{Live, SideLive, Status};
-use crate::{evidence::Evidence, reactor::Input, usage::UsageLog};
+use crate::{
+    evidence::Evidence,
+    reactor::Input,
+    usage::{Seen, UsageLog},
+};
 
 /// Seconds that the live figures cover.
 const LIVE_SECONDS: usize = 10;
@@ -36,26 +40,7 @@ pub(crate) struct Published {
     pub(crate) at: Now,
     pub(crate) memory_bytes: u64,
     pub(crate) memory_peak_bytes: u64,
-    pub(crate) blue_peaks: std::collections::BTreeMap<AgentName, u64>,
-    pub(crate) green_peaks: std::collections::BTreeMap<AgentName, u64>,
-    pub(crate) memory_total_bytes: u64,
-}
-
-impl Published {
-    /// The fleet as it runs: committed rollouts have moved agents past what the file says.
-    pub(crate) fn current_spec(&self, file: &Spec) -> Spec {
-        let mut spec = file.clone();
-        for agent in &mut spec.agents {
-            let Some(runs) = self.machine.blue_revision(&agent.name).filter(|&id| *id != agent.revision.id) else {
-                continue;
-            };
-            let known = self.machine.rollouts().iter().rev().find_map(|rollout| rollout.plan.revisions.get(runs));
-            if let Some(revision) = known {
-                agent.revision = revision.clone();
-            }
-        }
-        spec
-    }
+    pub(crate) seen: Seen,
 }
 
 impl Shared {
@@ -65,9 +50,7 @@ impl Shared {
             at: Now::default(),
             memory_bytes: 0,
             memory_peak_bytes: 0,
-            blue_peaks: Default::default(),
-            green_peaks: Default::default(),
-            memory_total_bytes: 0,
+            seen: Seen::default(),
         };
         Self { spec, inputs, evidence, published: ArcSwap::from_pointee(nothing), seconds: Mutex::default() }
     }
@@ -78,9 +61,7 @@ impl Shared {
             at,
             memory_bytes: usage.memory_bytes,
             memory_peak_bytes: usage.memory_peak_bytes,
-            blue_peaks: usage.peaks(Side::Blue),
-            green_peaks: usage.peaks(Side::Green),
-            memory_total_bytes: usage.host.memory_total_bytes,
+            seen: usage.seen.clone(),
         }));
     }
 

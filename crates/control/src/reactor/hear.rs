@@ -1,0 +1,106 @@
+//! What the links, the health checks and the watch have to say, and what of it the machine is told.
+
+use bellwether_core::{
+    id::RolloutId,
+    observation::Second,
+    port::{driver::DriverEvent, gateway::GatewayEvent},
+    rollout::Event,
+    watch::{Alarm, HealthCheck},
+};
+
+use super::{Decisions, Reactor};
+use crate::error::Error;
+
+/// Samples of memory, CPU and availability are kept this long.
+const SAMPLES_KEPT_S: u64 = 24 * 3600;
+
+impl Reactor {
+    pub(super) fn driver_said(&mut self, event: DriverEvent, decisions: &mut Decisions) -> Result<(), Error> {
+        let event = match event {
+            DriverEvent::Started { instance, pid: _ } => Event::Started { instance },
+            DriverEvent::Exited { instance, exit } => {
+                if !exit.asked {
+                    let seat = self.machine.seat_of(instance).map(|(agent, side)| format!("{agent} ({side})"));
+                    tracing::warn!(%instance, seat, ?exit, "an instance ended by itself");
+                }
+                Event::Exited { instance, exit }
+            }
+            DriverEvent::Frozen { instance } => Event::Frozen { instance },
+            DriverEvent::Thawed { instance } => Event::Thawed { instance },
+            DriverEvent::Usage { sample, host } => {
+                let at = self.clock.now().wall;
+                let beat = self.usage.beat(at.0, &sample, host, &self.machine);
+                let alarms = self.watching.usage(&beat.for_watch(at, self.usage.host.cpus));
+                match serde_json::to_string(&beat) {
+                    Ok(text) => self.journal.put_usage(at.0, &text, SAMPLES_KEPT_S * 1000)?,
+                    Err(error) => tracing::error!(%error, "a sample of memory and CPU could not be written"),
+                }
+                self.alarm(alarms, decisions);
+                return Ok(());
+            }
+        };
+        self.step(event, decisions);
+        Ok(())
+    }
+
+    pub(super) fn gateway_said(&mut self, event: GatewayEvent, decisions: &mut Decisions) -> Result<(), Error> {
+        let event = match event {
+            GatewayEvent::Polled { instance } => Event::Polled { instance },
+            GatewayEvent::Empty { instance, revoked } => Event::Empty { instance, revoked },
+            GatewayEvent::FellBack { agent, from, to, generation } => {
+                tracing::warn!(%agent, %from, %to, "the gateway fell back");
+                Event::FellBack { agent, from, to, generation }
+            }
+            GatewayEvent::Second { record } => return self.second(*record, decisions),
+        };
+        self.step(event, decisions);
+        Ok(())
+    }
+
+    fn second(&mut self, record: Second, decisions: &mut Decisions) -> Result<(), Error> {
+        self.last_second = self.last_second.max(record.number);
+        if let Some(rollout) = self.machine.rollout() {
+            let alarms = self.watching.second(&record, rollout);
+            let blue = self.watching.blue(&record, rollout);
+            self.alarm(alarms, decisions);
+            if let Some(event) = blue {
+                self.step(event, decisions);
+            }
+        }
+        let without_ready = u32::try_from(self.machine.without_ready_instance()).unwrap_or(u32::MAX);
+        self.journal.put_availability(record.number, without_ready, SAMPLES_KEPT_S)?;
+        self.shared.live(record);
+        Ok(())
+    }
+
+    pub(super) fn missed(&mut self, rollout: RolloutId, records: Option<&[Second]>, decisions: &mut Decisions) {
+        let Some(current) = self.machine.rollout().filter(|current| current.id == rollout) else { return };
+        let alarms = self.watching.fetched(current, records);
+        self.alarm(alarms, decisions);
+    }
+
+    /// An answer of an instance that is not ready any more is no fault of it.
+    pub(super) fn checked(&mut self, check: &HealthCheck, decisions: &mut Decisions) {
+        if self.health.asks(check.instance) {
+            let alarm = self.watching.health(check);
+            self.alarm(alarm, decisions);
+        }
+    }
+
+    pub(super) fn alarm(&mut self, alarms: impl IntoIterator<Item = Alarm>, decisions: &mut Decisions) {
+        for alarm in alarms {
+            let Some(rollout) = self.machine.rollout().map(|rollout| rollout.id) else { return };
+            tracing::warn!(
+                %rollout,
+                trigger = alarm.kind.name(),
+                requirement = alarm.kind.requirement(),
+                shared = alarm.shared,
+                agents = ?alarm.agents,
+                types = ?alarm.types,
+                why = alarm.why,
+                "a trigger fired"
+            );
+            self.step(Event::Alarm { rollout, alarm: Box::new(alarm) }, decisions);
+        }
+    }
+}
