@@ -94,6 +94,12 @@ impl Controller {
         self.fleet.seat_of(instance)
     }
 
+    pub fn is_ready(&self, instance: InstanceId) -> bool {
+        let seat = self.fleet.seat_of(instance);
+        let seat = seat.and_then(|(agent, side)| self.fleet.agents.get(agent)?.seat(side));
+        seat.is_some_and(|seat| seat.is.ready() == Some(instance))
+    }
+
     /// Instances that are ready and have a health endpoint, whether they serve or stand by.
     pub fn ready_with_health(&self) -> impl Iterator<Item = (InstanceId, &AgentName, Side)> {
         self.fleet.agents.iter().flat_map(|(name, agent)| {
