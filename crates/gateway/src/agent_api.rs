@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bellwether_core::{
     port::gateway::GatewayEvent,
-    traffic::{Completion, Report, TaskId, carries_nothing},
+    traffic::{Completion, Report, TaskId, falls_short},
 };
 use hyper::{
     Method, StatusCode,
@@ -61,7 +61,7 @@ pub(crate) async fn answer(door: &Door, target: &Arc<Target>, call: Call<'_>, re
     }
     let answered = match call {
         Call::Register => register(door, target, request).await,
-        Call::Heartbeat => heartbeat(target, request).await,
+        Call::Heartbeat => heartbeat(door, target, request).await,
         Call::Next { agent_type } => next(door, target, agent_type, &request).await,
         Call::Complete => complete(door, target, request).await,
         Call::Health => Ok(health(door, target)),
@@ -84,8 +84,12 @@ async fn register(door: &Door, target: &Target, request: Request) -> Result<Resp
     Ok(body::json(StatusCode::OK, &Word { status: "registered" }))
 }
 
-async fn heartbeat(target: &Target, request: Request) -> Result<Response, Response> {
-    target.beat(intake::json(request.into_body(), limits::NOTICE_BYTES).await?);
+/// No sign of work: a heartbeat comes from a thread of its own, and goes on while everything else hangs (R90).
+async fn heartbeat(door: &Door, target: &Target, request: Request) -> Result<Response, Response> {
+    let opened = target.beat(intake::json(request.into_body(), limits::NOTICE_BYTES).await?);
+    if opened > 0 {
+        door.board.recorder.signs(&target.key(), |signs| signs.reported_trips += opened);
+    }
     Ok(body::json(StatusCode::OK, &Word { status: "ok" }))
 }
 
@@ -95,6 +99,7 @@ async fn next(door: &Door, target: &Target, agent_type: &str, request: &Request)
         return Err(problem(StatusCode::NOT_FOUND, &detail));
     }
     let instance = target.card.instance;
+    target.work.sign(door.board.clock.mono());
     if target.polls_first() {
         door.board.tell(GatewayEvent::Polled { instance });
     }
@@ -144,6 +149,7 @@ struct Finished {
 }
 
 async fn complete(door: &Door, target: &Target, request: Request) -> Result<Response, Response> {
+    target.work.sign(door.board.clock.mono());
     let finished: Finished = intake::json(request.into_body(), limits::TASK_BYTES).await?;
     let id = match finished.task_id {
         Value::String(id) => TaskId::new(id),
@@ -153,8 +159,9 @@ async fn complete(door: &Door, target: &Target, request: Request) -> Result<Resp
     let (report, result) = match finished.status.as_str() {
         "completed" => {
             let text = finished.result.as_deref().map_or("null", RawValue::get);
+            let rule = door.board.result_rule(&target.card.agent);
             // Whatever can be parsed as raw JSON can be parsed as a value, nesting apart.
-            let empty = serde_json::from_str(text).is_ok_and(|value| carries_nothing(&value));
+            let empty = serde_json::from_str(text).is_ok_and(|value| falls_short(&value, rule));
             (Report::Completed { empty }, finished.result)
         }
         "failed" => (Report::Failed, finished.error.or(finished.result)),

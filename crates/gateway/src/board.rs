@@ -7,13 +7,15 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bellwether_core::{
-    id::{ModelName, Side},
+    id::{AgentName, ModelName, Side},
+    inference::BreakerSettings,
     port::gateway::GatewayEvent,
-    spec::Spec,
+    spec::{ResultRule, Spec},
 };
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    breakers::Breakers,
     clock::Clock,
     observe::{Key, Recorder},
     table::Table,
@@ -27,21 +29,27 @@ pub(crate) struct Board {
     pub(crate) events: mpsc::UnboundedSender<GatewayEvent>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) waits: Arc<Waits>,
+    pub(crate) breakers: Arc<Breakers>,
     pub(crate) clock: Clock,
     /// Tasks that wait for a lease.
     pub(crate) queued: AtomicU64,
     /// Of the fleet file, to count what no instance answered.
     models: HashMap<String, ModelName>,
+    /// Of the fleet file: what a result must carry.
+    rules: HashMap<AgentName, ResultRule>,
+    any_result: ResultRule,
 }
 
 impl Board {
     pub(crate) fn new(spec: &Spec, clock: Clock, events: mpsc::UnboundedSender<GatewayEvent>) -> Self {
+        let recorder: Arc<Recorder> = Arc::default();
         Self {
             table: ArcSwap::default(),
             changed: watch::Sender::new(0),
             events,
-            recorder: Arc::default(),
             waits: Arc::default(),
+            breakers: Breakers::new(BreakerSettings::default(), clock, recorder.clone()),
+            recorder,
             clock,
             queued: AtomicU64::new(0),
             models: spec
@@ -49,7 +57,26 @@ impl Board {
                 .iter()
                 .map(|agent| (agent.name.as_str().to_owned(), agent.revision.model.clone()))
                 .collect(),
+            rules: spec.agents.iter().map(|agent| (agent.name.clone(), agent.result.clone())).collect(),
+            any_result: ResultRule::default(),
         }
+    }
+
+    /// An agent that the fleet file does not name may answer what it likes, if it is something.
+    pub(crate) fn result_rule(&self, agent: &AgentName) -> &ResultRule {
+        self.rules.get(agent).unwrap_or(&self.any_result)
+    }
+
+    /// The agent's green counts as blue from here on, with what is remembered of it.
+    pub(crate) fn settle(&self, agent: &AgentName) {
+        self.recorder.settle(agent);
+        self.breakers.settle(agent);
+    }
+
+    /// What is remembered of this side of the agent was somebody else's.
+    pub(crate) fn forget(&self, agent: &AgentName, side: Side) {
+        self.recorder.forget(agent, side);
+        self.breakers.forget(agent, side);
     }
 
     pub(crate) fn publish(&self, table: Table) {

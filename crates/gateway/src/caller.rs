@@ -2,6 +2,8 @@
 
 use bellwether_core::id::{AgentName, InstanceId, Side};
 
+use crate::work::CallSigns;
+
 /// An identified caller of the model API.
 pub(crate) struct Caller {
     /// The account that is charged. Blue and green of an agent share one; unidentified callers share one.
@@ -11,6 +13,20 @@ pub(crate) struct Caller {
     pub(crate) side: Side,
     /// The task that the call works for, where it says so or where the instance holds just one.
     pub(crate) task: Option<String>,
-    /// Keeps the instance from counting as empty. Must live as long as the response body.
-    pub(crate) hold: Option<Box<dyn Send>>,
+    /// What the call says of the instance's work; none where it says nothing.
+    pub(crate) signs: Option<CallSigns>,
+    /// Must live as long as the response body.
+    pub(crate) hold: Option<Box<dyn Hold>>,
+}
+
+/// Keeps the instance from counting as empty, and learns of each piece of the answer that it takes.
+pub(crate) trait Hold: Send {
+    fn passed(&self);
+}
+
+impl Caller {
+    /// A caller that is no instance.
+    pub(crate) fn outside(account: AgentName) -> Self {
+        Self { agent: account, instance: None, side: Side::Blue, task: None, signs: None, hold: None }
+    }
 }

@@ -18,7 +18,11 @@ impl Clock {
     }
 
     pub(crate) fn now(self) -> Now {
-        Now { mono: Nanos(nanos(BEFORE + self.origin.elapsed())), wall: self.wall() }
+        Now { mono: self.mono(), wall: self.wall() }
+    }
+
+    pub(crate) fn mono(self) -> Nanos {
+        Nanos(nanos(BEFORE + self.origin.elapsed()))
     }
 
     pub(crate) fn wall(self) -> UnixMillis {
@@ -29,7 +33,7 @@ impl Clock {
 
     /// How long it is until `at`.
     pub(crate) fn until(self, at: Nanos) -> Duration {
-        Duration::from_nanos(at.0.saturating_sub(self.now().mono.0))
+        Duration::from_nanos(at.0.saturating_sub(self.mono().0))
     }
 }
 

@@ -28,8 +28,9 @@ use crate::{
     board::Board,
     desk::{Ask, Desk},
     limits,
-    model::Model,
-    observe::Gauges,
+    model::{Model, Probes},
+    observe::{Gauges, Silent},
+    target::Target,
 };
 
 pub(crate) struct Keeper {
@@ -39,6 +40,7 @@ pub(crate) struct Keeper {
     board: Arc<Board>,
     desk: Desk,
     model: Arc<Model>,
+    probes: Arc<Probes>,
     /// Closed, and not yet in the store.
     unsaved: VecDeque<Second>,
 }
@@ -52,6 +54,7 @@ impl Keeper {
         board: Arc<Board>,
         desk: Desk,
         model: Arc<Model>,
+        probes: Arc<Probes>,
     ) -> io::Result<Self> {
         match std::fs::remove_file(link) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -59,7 +62,7 @@ impl Keeper {
         }
         let (name, version) = PROTOCOL;
         let (server, requests) = Server::start(UnixListener::bind(link)?, Hello::new(name, version));
-        Ok(Self { server, requests, events, board, desk, model, unsaved: VecDeque::new() })
+        Ok(Self { server, requests, events, board, desk, model, probes, unsaved: VecDeque::new() })
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
@@ -88,12 +91,16 @@ impl Keeper {
 
     async fn close_second(&mut self) {
         let model = self.model.gauges();
+        let (probes, probes_failed) = self.probes.take();
         let gauges = Gauges {
             slots_busy: model.slots_busy,
             slots_peak: model.slots_peak,
             calls_waiting: model.calls_waiting,
             tasks_queued: self.board.queued.load(Ordering::Relaxed),
             model_switches: model.model_switches,
+            probes,
+            probes_failed,
+            silences: self.silences(),
         };
         // The store gives the number, so that one that could not be kept leaves no gap.
         self.unsaved.push_back(self.board.recorder.close(0, self.board.clock.wall(), gauges));
@@ -111,5 +118,14 @@ impl Keeper {
             }
             Err(error) => tracing::warn!(%error, waiting = self.unsaved.len(), "seconds wait to be stored"),
         }
+    }
+    fn silences(&self) -> Vec<Silent> {
+        let now = self.board.clock.mono();
+        let silent = |target: &Arc<Target>| Silent {
+            key: target.key(),
+            stalled: target.work.stalled(now),
+            quiet: target.quiet(now),
+        };
+        self.board.table.load().active_ones().map(silent).collect()
     }
 }

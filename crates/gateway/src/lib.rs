@@ -6,6 +6,7 @@
 mod agent_api;
 mod board;
 mod body;
+mod breakers;
 mod caller;
 mod clock;
 mod desk;
@@ -29,6 +30,7 @@ mod target;
 mod task_api;
 mod tunnel;
 mod waits;
+mod work;
 mod writer;
 
 pub use run::{Config, Error, run};

@@ -51,8 +51,10 @@ pub(crate) const PURGE_EVERY: Duration = Duration::from_secs(10);
 pub(crate) const PURGE_ROWS: usize = 1000;
 /// One-second records that are kept for a controller that was away: a day.
 pub(crate) const SECONDS_KEPT: u64 = 86_400;
-/// One-second records in one answer.
+/// One-second records in one answer, and their bytes as stored; at least one record is answered. A line of the link
+/// holds 64 MiB.
 pub(crate) const SECONDS_ANSWERED: usize = 600;
+pub(crate) const SECONDS_ANSWERED_BYTES: usize = 16 << 20;
 /// Closed seconds that wait in memory while the store cannot be written.
 pub(crate) const SECONDS_UNSAVED_MAX: usize = 600;
 /// Tokens of forgotten instances that are still told apart from unknown ones.

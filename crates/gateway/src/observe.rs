@@ -3,13 +3,14 @@
 use std::{
     collections::HashMap,
     mem,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bellwether_core::{
     id::{AgentName, ModelName, Side},
     observation::{Calls, Cell, Pushes, Second, Signs, Tasks},
-    time::UnixMillis,
+    time::{Millis, UnixMillis},
+    traffic::{Outcome, Streaks},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,66 +22,158 @@ pub(crate) struct Key {
 }
 
 /// Gauges read when a second closes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) slots_busy: u32,
     pub(crate) slots_peak: u32,
     pub(crate) calls_waiting: u32,
     pub(crate) tasks_queued: u64,
     pub(crate) model_switches: u32,
+    pub(crate) probes: u32,
+    pub(crate) probes_failed: u32,
+    pub(crate) silences: Vec<Silent>,
 }
+
+/// How long an active instance has shown nothing. What is shorter than [`SILENCE_MIN`] is not written.
+#[derive(Clone, Debug)]
+pub(crate) struct Silent {
+    pub(crate) key: Key,
+    pub(crate) stalled: Millis,
+    pub(crate) quiet: Millis,
+}
+
+const SILENCE_MIN: Millis = Millis::from_secs(1);
 
 /// The second that is open. One short critical section per outcome.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    open: Mutex<HashMap<Key, Cell>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    cells: HashMap<Key, Cell>,
+    streaks: Streaks,
 }
 
 impl Recorder {
-    pub(crate) fn tasks(&self, key: &Key, count: impl FnOnce(&mut Tasks)) {
-        self.cell(key, |cell| count(&mut cell.tasks));
+    /// Something ended; `outcome` is none where that says nothing about who served it.
+    pub(crate) fn ended(&self, key: &Key, outcome: Option<Outcome>, count: impl FnOnce(&mut Cell)) {
+        let mut open = self.lock();
+        let Open { cells, streaks } = &mut *open;
+        let cell = cell_of(cells, key);
+        count(cell);
+        if let Some(outcome) = outcome {
+            streaks.count(&key.agent, key.served, outcome, &mut cell.signs);
+        }
     }
 
     pub(crate) fn calls(&self, key: &Key, count: impl FnOnce(&mut Calls)) {
-        self.cell(key, |cell| count(&mut cell.calls));
+        count(&mut cell_of(&mut self.lock().cells, key).calls);
     }
 
-    pub(crate) fn pushes(&self, key: &Key, count: impl FnOnce(&mut Pushes)) {
-        self.cell(key, |cell| count(&mut cell.pushes));
+    pub(crate) fn signs(&self, key: &Key, count: impl FnOnce(&mut Signs)) {
+        count(&mut cell_of(&mut self.lock().cells, key).signs);
+    }
+
+    /// The agent's green counts as blue from here on.
+    pub(crate) fn settle(&self, agent: &AgentName) {
+        self.lock().streaks.settle(agent);
+    }
+
+    /// Whoever serves this side of the agent next is somebody new.
+    pub(crate) fn forget(&self, agent: &AgentName, served: Side) {
+        self.lock().streaks.forget(agent, served);
     }
 
     /// Closes the open second and opens the next.
     pub(crate) fn close(&self, number: u64, at: UnixMillis, gauges: Gauges) -> Second {
-        let cells = mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut open = self.lock();
+        for Silent { key, stalled, quiet } in gauges.silences {
+            if stalled > SILENCE_MIN || quiet > SILENCE_MIN {
+                let signs = &mut cell_of(&mut open.cells, &key).signs;
+                let written = |span: Millis| if span > SILENCE_MIN { span.0 } else { 0 };
+                (signs.stalled_ms, signs.quiet_ms) = (written(stalled), written(quiet));
+            }
+        }
+        let mut cells: Vec<Cell> = mem::take(&mut open.cells).into_values().collect();
+        for cell in &mut cells {
+            cell.signs.streak = open.streaks.failures(&cell.agent, cell.served);
+        }
+        drop(open);
         Second {
             number,
             at,
-            cells: cells.into_values().collect(),
+            cells,
             slots_busy: gauges.slots_busy,
             slots_peak: gauges.slots_peak,
             calls_waiting: gauges.calls_waiting,
             tasks_queued: gauges.tasks_queued,
             model_switches: gauges.model_switches,
-            probes: 0,
-            probes_failed: 0,
+            probes: gauges.probes,
+            probes_failed: gauges.probes_failed,
         }
     }
 
-    fn cell(&self, key: &Key, count: impl FnOnce(&mut Cell)) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cell) = open.get_mut(key) {
-            return count(cell);
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn cell_of<'a>(cells: &'a mut HashMap<Key, Cell>, key: &Key) -> &'a mut Cell {
+    cells.entry(key.clone()).or_insert_with(|| Cell {
+        agent: key.agent.clone(),
+        model: key.model.clone(),
+        drawn: key.drawn,
+        served: key.served,
+        tasks: Tasks::default(),
+        calls: Calls::default(),
+        pushes: Pushes::default(),
+        signs: Signs::default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(agent: &str, drawn: Side) -> Key {
+        Key { agent: agent.into(), model: ModelName::new("m"), drawn, served: Side::Green }
+    }
+
+    fn close(recorder: &Recorder, silences: Vec<Silent>) -> Vec<Cell> {
+        recorder.close(1, UnixMillis(0), Gauges { silences, ..Gauges::default() }).cells
+    }
+
+    #[test]
+    fn a_streak_is_that_of_the_agent_on_the_side_however_it_was_drawn_and_outlives_the_second() {
+        let recorder = Recorder::default();
+        for drawn in [Side::Green, Side::Blue, Side::Green] {
+            recorder.ended(&key("a", drawn), Some(Outcome::Bad), |cell| cell.tasks.failed += 1);
         }
-        let cell = open.entry(key.clone()).or_insert_with(|| Cell {
-            agent: key.agent.clone(),
-            model: key.model.clone(),
-            drawn: key.drawn,
-            served: key.served,
-            tasks: Tasks::default(),
-            calls: Calls::default(),
-            pushes: Pushes::default(),
-            signs: Signs::default(),
-        });
-        count(cell);
+        recorder.ended(&key("a", Side::Blue), None, |cell| cell.tasks.lost_leases += 1);
+        let cells = close(&recorder, Vec::new());
+        assert_eq!(cells.iter().map(|cell| cell.signs.streak).collect::<Vec<_>>(), [3, 3]);
+        assert_eq!(cells.iter().map(|cell| cell.signs.onsets).sum::<u64>(), 1);
+        recorder.calls(&key("a", Side::Green), |calls| calls.succeeded += 1);
+        let signs = close(&recorder, Vec::new()).remove(0).signs;
+        assert_eq!((signs.streak, signs.trials), (3, 0), "a call is no outcome, and ends nothing");
+        recorder.ended(&key("a", Side::Green), Some(Outcome::Good), |cell| cell.tasks.completed += 1);
+        assert_eq!(close(&recorder, Vec::new()).remove(0).signs, Signs::default(), "the end of a burst");
+    }
+
+    #[test]
+    fn silence_is_written_where_it_is_long_and_makes_a_cell_of_its_own() {
+        let recorder = Recorder::default();
+        let silent = |agent, stalled, quiet| Silent {
+            key: key(agent, Side::Green),
+            stalled: Millis(stalled),
+            quiet: Millis(quiet),
+        };
+        let mut cells = close(&recorder, vec![silent("a", 1000, 1001), silent("b", 1000, 1000), silent("c", 7000, 0)]);
+        cells.sort_by(|one, other| one.agent.cmp(&other.agent));
+        let written: Vec<_> =
+            cells.iter().map(|cell| (cell.agent.as_str(), cell.signs.stalled_ms, cell.signs.quiet_ms)).collect();
+        assert_eq!(written, [("a", 0, 1001), ("c", 7000, 0)]);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use bellwether_core::traffic::Outcome;
 use http_body_util::BodyExt;
 use hyper::{
     StatusCode, Version,
@@ -249,14 +250,19 @@ fn count(door: &Door, target: &Target, how: Ended, status: StatusCode, began: In
     if how == Ended::Cut {
         target.count_revoked();
     }
-    door.board.recorder.pushes(&target.key(), |pushes| {
-        if how == Ended::Cut || how == Ended::Broken || status.is_server_error() {
-            pushes.failed += 1;
-        } else {
-            pushes.succeeded += 1;
-        }
+    let failed = how == Ended::Cut || how == Ended::Broken || status.is_server_error();
+    let outcome = match how {
+        // What was cut at the drain limit is nobody's failure.
+        Ended::Cut => None,
+        Ended::Whole | Ended::Broken | Ended::Left => Some(if failed { Outcome::Bad } else { Outcome::Good }),
+    };
+    if how == Ended::Whole || how == Ended::Left {
+        target.work.sign(door.board.clock.mono());
+    }
+    door.board.recorder.ended(&target.key(), outcome, |cell| {
+        *(if failed { &mut cell.pushes.failed } else { &mut cell.pushes.succeeded }) += 1;
         if how == Ended::Whole && status != StatusCode::SWITCHING_PROTOCOLS {
-            pushes.service.record(micros(began.elapsed()));
+            cell.pushes.service.record(micros(began.elapsed()));
         }
     });
 }
@@ -266,12 +272,8 @@ fn refuse(door: &Door, agent: &str, unreachable: bool, detail: &str) -> Response
         Some(target) => target.key(),
         None => door.board.key_of_nobody(agent),
     };
-    door.board.recorder.pushes(&key, |pushes| {
-        if unreachable {
-            pushes.failed += 1;
-        } else {
-            pushes.refused += 1;
-        }
+    door.board.recorder.ended(&key, unreachable.then_some(Outcome::Bad), |cell| {
+        *(if unreachable { &mut cell.pushes.failed } else { &mut cell.pushes.refused }) += 1;
     });
     retry_later(StatusCode::SERVICE_UNAVAILABLE, 5, detail)
 }

@@ -1,4 +1,4 @@
-//! Puts the parts together: the writer's thread, the runtime threads, and the keeper on the caller's own.
+//! Puts the parts together: the writer's thread, the runtime threads, and keeper and prober on the caller's own.
 
 use std::{io, net::TcpListener, path::PathBuf, sync::Arc, thread};
 
@@ -13,7 +13,7 @@ use crate::{
     door::House,
     keeper::Keeper,
     limits,
-    model::Model,
+    model::{Books, Model, Prober, Probes},
     server,
     store::{Store, StoreError},
     writer::Writer,
@@ -65,10 +65,14 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(Error::at("start its own runtime"))?;
-    let model = Model::start(&spec.ollama.url, spec.ollama.parallel, board.recorder.clone(), board.waits.clone());
+    let books =
+        Books { recorder: board.recorder.clone(), waits: board.waits.clone(), breakers: board.breakers.clone() };
+    let model = Model::start(&spec.ollama.url, spec.ollama.parallel, books);
+    let probes: Arc<Probes> = Arc::default();
+    let prober = Prober::new(&spec.ollama.url, probes.clone());
     let keeper = {
         let _inside = runtime.enter();
-        Keeper::listen(&link, told, board.clone(), desk.clone(), model.clone())
+        Keeper::listen(&link, told, board.clone(), desk.clone(), model.clone(), probes)
             .map_err(Error::at("listen for the controller"))?
     };
     listener.set_nonblocking(true).map_err(Error::at("make its listener asynchronous"))?;
@@ -88,7 +92,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     }
     drop((house, listener));
     tracing::info!(port, threads, "the gateway serves");
-    runtime.block_on(keeper.run(stop));
+    runtime.block_on(async { tokio::join!(keeper.run(stop.clone()), prober.run(stop)) });
     let served = parts.into_iter().map(join).fold(Ok(()), Result::and);
     // The desk has nobody left to ask it, so the writer ends.
     join(writing).and(served)

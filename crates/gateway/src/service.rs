@@ -2,24 +2,23 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use bellwether_core::{
-    id::{AgentName, Side},
-    traffic::TaskId,
-};
+use bellwether_core::{id::AgentName, traffic::TaskId};
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode, http::uri::PathAndQuery};
 
 use crate::{
     agent_api,
     body::{Request, Response},
-    caller::Caller,
+    caller::{Caller, Hold},
     door::Door,
     guard::{Ended, Guarded},
+    model,
     problem::problem,
     push::push,
     table::Known,
     target::{Claim, Target},
     task_api,
+    work::CallSigns,
 };
 
 /// The account of everybody who cannot be told apart.
@@ -87,8 +86,7 @@ async fn by_client(door: &Arc<Door>, client: &str, request: Request) -> Response
         return problem(StatusCode::BAD_REQUEST, "the path cannot be passed on");
     };
     let account = if door.knows_client(client) { format!("{CLIENT}{client}") } else { UNIDENTIFIED.to_owned() };
-    let caller = Caller { agent: AgentName::new(account), instance: None, side: Side::Blue, task: None, hold: None };
-    door.model.serve(caller, rest.as_str(), request).await
+    door.model.serve(Caller::outside(AgentName::new(account)), rest.as_str(), request).await
 }
 
 /// The root: the seed's paths for instances that are known by the address they called, and the model API.
@@ -108,23 +106,9 @@ async fn by_address(door: &Arc<Door>, called: Ipv4Addr, path: &str, request: Req
 /// Cut at the drain limit like every other use of the instance.
 async fn model_call(door: &Arc<Door>, target: Option<Arc<Target>>, path: &str, request: Request) -> Response {
     let Some(target) = target else {
-        let agent = AgentName::new(UNIDENTIFIED);
-        let caller = Caller { agent, instance: None, side: Side::Blue, task: None, hold: None };
-        return door.model.serve(caller, path, request).await;
+        return door.model.serve(Caller::outside(AgentName::new(UNIDENTIFIED)), path, request).await;
     };
-    let named = request.headers().get(TASK).and_then(|value| value.to_str().ok());
-    let task = target.task_of_call(named);
-    if let Some(task) = &task {
-        door.desk.renew(task.clone(), target.card.instance);
-    }
-    let working = Working { door: door.clone(), task: task.clone(), claim: target.hold() };
-    let caller = Caller {
-        agent: target.card.agent.clone(),
-        instance: Some(target.card.instance),
-        side: target.side(),
-        task: task.map(|task| task.to_string()),
-        hold: Some(Box::new(working)),
-    };
+    let caller = caller_of(door, &target, path, &request);
     let cut = target.cut_token();
     // Counted before the call is dropped, because with the call the instance may be empty.
     let cut_off = async {
@@ -141,18 +125,57 @@ async fn model_call(door: &Arc<Door>, target: Option<Arc<Target>>, path: &str, r
     }
 }
 
-/// An instance that makes a model call. The call's end is a sign of progress on the task, like its beginning.
+fn caller_of(door: &Arc<Door>, target: &Arc<Target>, path: &str, request: &Request) -> Caller {
+    let (task, signs) = if model::infers(request.method(), path) {
+        let named = request.headers().get(TASK).map(|value| value.to_str().unwrap_or_default());
+        let task = target.work.task_of_call(named);
+        let signs = target.work.call(door.board.clock, named.is_some(), task.as_ref());
+        (task, Some(signs))
+    } else {
+        (None, None)
+    };
+    let name = task.as_ref().map(TaskId::to_string);
+    let working = Working { door: door.clone(), task, signs: signs.clone(), claim: target.hold() };
+    working.progress();
+    Caller {
+        agent: target.card.agent.clone(),
+        instance: Some(target.card.instance),
+        side: target.side(),
+        task: name,
+        signs,
+        hold: Some(Box::new(working)),
+    }
+}
+
+/// An instance that makes a call of the model server. Beginning and end of the model's work are progress on the task:
+/// they renew its lease. Each piece of the answer is a sign that somebody is there to take it.
 struct Working {
     door: Arc<Door>,
     task: Option<TaskId>,
+    signs: Option<CallSigns>,
     claim: Claim,
+}
+
+impl Working {
+    fn progress(&self) {
+        self.passed();
+        if let Some(task) = &self.task {
+            self.door.desk.renew(task.clone(), self.claim.target().card.instance);
+        }
+    }
+}
+
+impl Hold for Working {
+    fn passed(&self) {
+        if let Some(signs) = &self.signs {
+            signs.sign();
+        }
+    }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            self.door.desk.renew(task, self.claim.target().card.instance);
-        }
+        self.progress();
     }
 }
 

@@ -83,6 +83,11 @@ impl Table {
         self.active.get(agent)?.as_ref()
     }
 
+    /// The instances that take requests and tasks, one per agent.
+    pub(crate) fn active_ones(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.active.values().flatten()
+    }
+
     pub(crate) fn by_token(&self, token: &str) -> Known<'_> {
         match self.tokens.get(token) {
             Some(target) => Known::Instance(target),

@@ -1,4 +1,4 @@
-//! One instance as the data plane sees it: its card, the claims on it, and what it holds.
+//! One instance as the data plane sees it: its card, the claims on it, what it holds and what it says of itself.
 
 use std::{
     sync::{
@@ -11,12 +11,13 @@ use std::{
 use bellwether_core::{
     id::{Generation, Side},
     port::gateway::{GatewayEvent, InstanceCard, InstanceView},
-    traffic::{Claims, Released, Retired, Retirement, TaskId},
+    time::{Millis, Nanos},
+    traffic::{Claims, Released, Retired, Retirement},
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use crate::observe::Key;
+use crate::{observe::Key, work::Work};
 
 pub(crate) struct Target {
     pub(crate) card: InstanceCard,
@@ -28,8 +29,10 @@ pub(crate) struct Target {
     /// Leases and streams that were taken from it since it was last retired.
     revoked: AtomicU64,
     polled: AtomicBool,
-    leases: Mutex<Vec<TaskId>>,
+    pub(crate) work: Work,
     heartbeat: Mutex<Option<Heartbeat>>,
+    /// Openings of its own breaker, as it reported them last. None: not known, because it began before this process.
+    reported_trips: Mutex<Option<u64>>,
 }
 
 /// What the instance last said of itself. Shown, never judged by (R90).
@@ -52,8 +55,9 @@ impl Target {
             cut: Mutex::default(),
             revoked: AtomicU64::new(0),
             polled: AtomicBool::new(false),
-            leases: Mutex::default(),
+            work: Work::default(),
             heartbeat: Mutex::default(),
+            reported_trips: Mutex::new(Some(0)),
         }
     }
 
@@ -77,7 +81,8 @@ impl Target {
         Claim(self.clone())
     }
 
-    pub(crate) fn open(&self, generation: Generation) {
+    pub(crate) fn open(&self, generation: Generation, now: Nanos) {
+        self.work.began(now);
         self.revoked.store(0, Ordering::Relaxed);
         self.claims.open(generation);
     }
@@ -110,26 +115,29 @@ impl Target {
         !self.polled.load(Ordering::Relaxed) && !self.polled.swap(true, Ordering::Relaxed)
     }
 
-    pub(crate) fn lease_began(&self, id: TaskId) {
-        lock(&self.leases).push(id);
+    /// It ran before this process did: what it has polled and reported is partly unknown.
+    pub(crate) fn began_before(&self, holds_leases: bool) {
+        *lock(&self.reported_trips) = None;
+        // Whoever holds a lease has asked for it.
+        self.polled.store(holds_leases, Ordering::Relaxed);
     }
 
-    pub(crate) fn lease_ended(&self, id: &TaskId) {
-        lock(&self.leases).retain(|held| held != id);
-    }
-
-    /// The task that a call of the instance works for: the one it names, if it holds that, else its only one.
-    pub(crate) fn task_of_call(&self, named: Option<&str>) -> Option<TaskId> {
-        let leases = lock(&self.leases);
-        match (named, leases.as_slice()) {
-            (Some(named), held) => held.iter().find(|id| id.as_str() == named).cloned(),
-            (None, [only]) => Some(only.clone()),
-            (None, _) => None,
-        }
-    }
-
-    pub(crate) fn beat(&self, fields: serde_json::Map<String, serde_json::Value>) {
+    /// Returns how often its own breaker has opened since the heartbeat before.
+    pub(crate) fn beat(&self, fields: serde_json::Map<String, serde_json::Value>) -> u64 {
+        let opened = match trips(&fields) {
+            Some(trips) => {
+                let before = lock(&self.reported_trips).replace(trips);
+                before.map_or(0, |before| trips.saturating_sub(before))
+            }
+            None => 0,
+        };
         *lock(&self.heartbeat) = Some(Heartbeat { at: Instant::now(), fields });
+        opened
+    }
+
+    /// How long there has been no sign of its main loop. One that never asked for a task has none.
+    pub(crate) fn quiet(&self, now: Nanos) -> Millis {
+        if self.polled.load(Ordering::Relaxed) { self.work.quiet(now) } else { Millis::ZERO }
     }
 
     pub(crate) fn heartbeat(&self) -> Option<Heartbeat> {
@@ -178,6 +186,79 @@ impl Drop for Claim {
     }
 }
 
+/// In the first dialect beside the other figures, in the second among its metrics.
+fn trips(heartbeat: &serde_json::Map<String, serde_json::Value>) -> Option<u64> {
+    const FIELD: &str = "circuit_breaker_trips";
+    let value = heartbeat.get(FIELD).or_else(|| heartbeat.get("metrics")?.get(FIELD))?;
+    // Some languages write every number with a point.
+    value.as_u64().or_else(|| value.as_f64().filter(|trips| *trips >= 0.0).map(|trips| trips as u64))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use bellwether_core::id::{InstanceId, InstanceToken, ModelName};
+    use serde_json::{Value, json};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn target() -> Target {
+        let card = InstanceCard {
+            instance: InstanceId(1),
+            agent: "a".into(),
+            agent_type: "worker".into(),
+            model: ModelName::new("m"),
+            side: Side::Green,
+            token: InstanceToken::new("token"),
+            address: Ipv4Addr::LOCALHOST,
+            upstream: None,
+        };
+        Target::new(card, mpsc::unbounded_channel().0)
+    }
+
+    fn beat(target: &Target, fields: Value) -> u64 {
+        let Value::Object(fields) = fields else { panic!("{fields}") };
+        target.beat(fields)
+    }
+
+    #[test]
+    fn openings_that_an_agent_reports_are_counted_by_their_increase() {
+        let target = target();
+        let beats = [
+            json!({"circuit_breaker_trips": 1}),
+            json!({"circuit_breaker_trips": 1}),
+            json!({"status": "active"}),
+            json!({"circuit_breaker_trips": 4.0}),
+            json!({"circuit_breaker_trips": 0}),
+            json!({"status": "online", "metrics": {"circuit_breaker_trips": 2}}),
+            json!({"circuit_breaker_trips": "many"}),
+            json!({"circuit_breaker_trips": -1}),
+        ];
+        let opened = beats.map(|fields| beat(&target, fields));
+        assert_eq!(opened, [1, 0, 0, 3, 0, 2, 0, 0], "begins at nought; a counter that was reset is no increase");
+    }
+
+    #[test]
+    fn what_was_reported_to_the_gateway_before_is_not_counted_again() {
+        let target = target();
+        target.began_before(false);
+        assert_eq!(beat(&target, json!({"circuit_breaker_trips": 7})), 0);
+        assert_eq!(beat(&target, json!({"circuit_breaker_trips": 8})), 1);
+    }
+
+    #[test]
+    fn only_what_has_a_loop_is_quiet() {
+        let target = target();
+        target.open(Generation(1), Nanos(0));
+        let later = Nanos(0) + Millis::from_secs(5);
+        assert_eq!(target.quiet(later), Millis::ZERO);
+        assert!(target.polls_first());
+        assert_eq!(target.quiet(later), Millis::from_secs(5));
+    }
 }

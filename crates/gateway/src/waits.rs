@@ -44,6 +44,7 @@ mod tests {
             instance: instance.map(InstanceId),
             side: Side::Blue,
             task: task.map(str::to_owned),
+            signs: None,
             hold: None,
         }
     }

@@ -95,8 +95,10 @@ pub enum LeaseEnd {
     Expired,
     /// By a rollout: at the drain limit, or because the trigger blamed the holder.
     Revoked,
-    /// The holder's process ended.
+    /// The holder's process ended while it was the active instance.
     HolderGone,
+    /// The holder ended after it had been relieved, as a rollout asks it to.
+    Returned,
     /// The holder asked for a task again instead of finishing the one it had.
     AskedAgain,
 }

@@ -228,9 +228,10 @@ impl Traffic {
         }
         known.gone = true;
         let agent = known.card.agent.clone();
+        let end = self.end_with(&agent, instance);
         self.roster.end_drain(instance);
         changes.push(Change::Gone { instance });
-        self.queue.take_back(now, instance, LeaseEnd::HolderGone, changes);
+        self.queue.take_back(now, instance, end, changes);
         let route = self.routes.get(&agent);
         let fallback = route.fallback.filter(|&to| self.roster.get(to).is_some_and(|warm| !warm.gone));
         match fallback {
@@ -251,7 +252,9 @@ impl Traffic {
     /// Forgets instances that have ended. One that is not known is forgotten already.
     pub fn retire(&mut self, now: Now, instances: &[InstanceId], changes: &mut Vec<Change>) {
         for &instance in instances {
-            self.queue.take_back(now, instance, LeaseEnd::HolderGone, changes);
+            let Some(known) = self.roster.get(instance) else { continue };
+            let end = self.end_with(&known.card.agent, instance);
+            self.queue.take_back(now, instance, end, changes);
             let Some(known) = self.roster.forget(instance) else { continue };
             if let Some(route) = self.routes.forget(&known.card.agent, instance) {
                 changes.push(Change::Routed { agent: known.card.agent, route });
@@ -336,6 +339,12 @@ impl Traffic {
     /// When [`Traffic::expire`] has something to do next.
     pub fn next_timeout(&self) -> Option<Nanos> {
         [self.queue.next_timeout(), self.roster.next_timeout()].into_iter().flatten().min()
+    }
+
+    /// How the leases of an instance end when its process does. Whoever has been relieved is stopped sooner or later,
+    /// so its end is no failure and costs its tasks no attempt.
+    fn end_with(&self, agent: &AgentName, instance: InstanceId) -> LeaseEnd {
+        if self.routes.get(agent).active == Some(instance) { LeaseEnd::HolderGone } else { LeaseEnd::Returned }
     }
 
     fn learn(&mut self, agent: AgentName, agent_type: AgentType) {

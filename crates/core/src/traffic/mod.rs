@@ -3,23 +3,28 @@
 //! [`Traffic`] is the whole of it as one machine. It answers at once and says what changed as a list of
 //! [`Change`]s; the shell writes them in one transaction before it acts on them or answers, so that what was
 //! promised is what is stored. [`Snapshot`] is the meaning of the changes: what is left after all of them.
-//! [`Claims`] is the part that many threads share without a lock.
+//! [`Claims`] and [`Silence`] are the parts that many threads share without a lock. [`Streaks`] remembers in which
+//! order what was taken ended.
 
 mod change;
 mod claim;
 mod machine;
+mod outcome;
 mod queue;
 mod result;
 mod roster;
 mod route;
+mod silence;
 mod snapshot;
 mod task;
 
 pub use change::{Change, LeaseEnd};
 pub use claim::{Claims, ClaimsView, Released, Retired, Retirement};
 pub use machine::{Agents, CutOver, Refusal, Submission, Submitted, Traffic};
-pub use result::carries_nothing;
+pub use outcome::{Outcome, Streaks};
+pub use result::falls_short;
 pub use roster::Enrolled;
 pub use route::{Route, RouteError};
+pub use silence::Silence;
 pub use snapshot::Snapshot;
 pub use task::{Addressee, Archived, Completion, Draw, Granted, Lease, Report, State, Task, TaskId};

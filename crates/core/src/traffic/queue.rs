@@ -240,7 +240,7 @@ impl Queue {
         let State::Leased(lease) = self.tasks.get(id)?.state.clone() else { return None };
         self.unhold(id, &lease);
         let mut task = self.tasks.remove(id)?;
-        task.revoked += u32::from(end == LeaseEnd::Revoked);
+        task.revoked += u32::from(matches!(end, LeaseEnd::Revoked | LeaseEnd::Returned));
         task.state = State::Queued { since: now.mono };
         changes.push(Change::LeaseLost { task: task.clone(), end, lease: lease.clone() });
         let spent = task.attempts - task.revoked >= self.policy.attempts_max;

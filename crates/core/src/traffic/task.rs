@@ -106,7 +106,7 @@ pub struct Granted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     Completed {
-        /// Carried no result: stored as it is, observed as a failure (R91).
+        /// Carried less than a result must: stored as it is, observed as a failure (R91).
         empty: bool,
     },
     Failed,

@@ -5,9 +5,11 @@
 
 use std::time::{Duration, Instant};
 
+use bellwether_core::inference::CallEnd;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{
+    StatusCode,
     body::{Body as _, Incoming},
     header::CONTENT_LENGTH,
 };
@@ -34,8 +36,7 @@ pub(super) struct Carriage<'a> {
     watch: Watch,
     heard: &'a dyn Fn(Figures),
     told: bool,
-    /// The status said success.
-    ok: bool,
+    status: StatusCode,
     /// The length was told beforehand, so nothing can be added.
     sized: bool,
     started: Instant,
@@ -57,13 +58,13 @@ impl<'a> Carriage<'a> {
         heard: &'a dyn Fn(Figures),
     ) -> (Self, Incoming) {
         let (mut head, body) = response.into_parts();
-        let ok = head.status.is_success();
+        let status = head.status;
         let sized = head.headers.contains_key(CONTENT_LENGTH);
         let watch = Watch::new(Form::of(&head.headers));
         remove_hop_by_hop(&mut head.headers);
         let (chunks, relayed) = relay();
         let chunks = answer.send(Response::from_parts(head, relayed)).is_ok().then_some(chunks);
-        (Self { chunks, watch, heard, told: false, ok, sized, started, first_byte: None }, body)
+        (Self { chunks, watch, heard, told: false, status, sized, started, first_byte: None }, body)
     }
 
     /// Carries the body and returns when the server is done with it.
@@ -83,7 +84,7 @@ impl<'a> Carriage<'a> {
             self.tell_figures();
         }
         let outcome = match &end {
-            _ if self.ok && self.watch.is_complete() => Outcome::Succeeded,
+            _ if self.status.is_success() && self.watch.is_complete() => Outcome::Succeeded,
             End::Left => Outcome::Cancelled,
             End::Over | End::Broken(_) => Outcome::Failed,
         };
@@ -107,7 +108,19 @@ impl<'a> Carriage<'a> {
         } else {
             give_up(connection).await;
         }
-        Passed { outcome, first_byte: self.first_byte, service, figures: self.watch.figures() }
+        let end = self.says_of_caller(outcome);
+        Passed { outcome, end, first_byte: self.first_byte, service, figures: self.watch.figures() }
+    }
+
+    /// A request that was wrong is the caller's affair and no failure, and a busy server is everybody's.
+    fn says_of_caller(&self, outcome: Outcome) -> CallEnd {
+        match outcome {
+            Outcome::Succeeded => CallEnd::Success,
+            Outcome::Failed if self.status.is_client_error() => CallEnd::Ignored,
+            Outcome::Failed if self.status == StatusCode::SERVICE_UNAVAILABLE => CallEnd::Ignored,
+            Outcome::Failed => CallEnd::Failure,
+            Outcome::Unreachable | Outcome::Cancelled => CallEnd::Ignored,
+        }
     }
 
     /// Until the answer ends, breaks off, or nobody takes it any more.
@@ -140,7 +153,7 @@ impl<'a> Carriage<'a> {
     }
 
     fn tell_figures(&mut self) {
-        if !self.told && self.ok && self.watch.is_complete() {
+        if !self.told && self.status.is_success() && self.watch.is_complete() {
             self.told = true;
             (self.heard)(self.watch.figures());
         }
@@ -148,6 +161,10 @@ impl<'a> Carriage<'a> {
 
     /// A stream that came to no proper end and did not say why.
     fn wants_last_words(&self, outcome: Outcome) -> bool {
-        outcome == Outcome::Failed && self.ok && self.watch.is_stream() && !self.watch.said_error() && !self.sized
+        outcome == Outcome::Failed
+            && self.status.is_success()
+            && self.watch.is_stream()
+            && !self.watch.said_error()
+            && !self.sized
     }
 }

@@ -1,7 +1,10 @@
 //! The two dialects of the model server's API, as far as the gateway itself speaks them: refusals, failures,
 //! and the last line of a stream that broke off.
 
-use bellwether_core::inference::{Bound, Refused};
+use bellwether_core::{
+    inference::{Bound, NotPermitted, Refused},
+    time::Millis,
+};
 use bytes::Bytes;
 use hyper::{
     StatusCode,
@@ -32,9 +35,17 @@ impl Dialect {
             }
             Bound::Total => (StatusCode::SERVICE_UNAVAILABLE, "server busy, please try again later"),
         };
+        self.retry_after(status, message, refused.retry_after)
+    }
+
+    /// The agent's breaker is open.
+    pub(super) fn not_permitted(self, refused: NotPermitted) -> Response {
+        self.retry_after(StatusCode::SERVICE_UNAVAILABLE, &refused.to_string(), refused.retry_after)
+    }
+
+    fn retry_after(self, status: StatusCode, message: &str, after: Millis) -> Response {
         let mut response = self.answer(status, message);
-        let seconds = refused.retry_after.0.div_ceil(1000);
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.0.div_ceil(1000)));
         response
     }
 

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use bellwether_core::inference::CallEnd;
 use http_body_util::{BodyExt, Limited};
 use hyper::{StatusCode, body::Incoming};
 use tokio::{sync::oneshot, time::timeout};
@@ -34,6 +35,8 @@ pub(super) enum Outcome {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passed {
     pub(super) outcome: Outcome,
+    /// What it says of the agent that called.
+    pub(super) end: CallEnd,
     /// From dispatch, retries included.
     pub(super) first_byte: Option<Duration>,
     /// From dispatch to the last byte.
@@ -43,7 +46,13 @@ pub(super) struct Passed {
 
 impl Passed {
     fn unanswered(outcome: Outcome, started: Instant) -> Self {
-        Self { outcome, first_byte: None, service: started.elapsed(), figures: Figures::default() }
+        let end = match outcome {
+            Outcome::Succeeded => CallEnd::Success,
+            Outcome::Failed => CallEnd::Failure,
+            // That the model server is away is not the agent's doing (R42).
+            Outcome::Unreachable | Outcome::Cancelled => CallEnd::Ignored,
+        };
+        Self { outcome, end, first_byte: None, service: started.elapsed(), figures: Figures::default() }
     }
 }
 

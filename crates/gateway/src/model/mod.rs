@@ -10,6 +10,7 @@ mod dialect;
 mod exchange;
 mod inbound;
 mod owner;
+mod probe;
 mod relay;
 mod route;
 mod upstream;
@@ -21,7 +22,7 @@ use std::{
 };
 
 use bellwether_core::inference::Limits;
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
@@ -32,11 +33,13 @@ use self::{
     route::Verb,
     upstream::{Outgoing, Upstream},
 };
+pub(crate) use self::{
+    owner::Books,
+    probe::{Prober, Probes},
+};
 use crate::{
     body::{Request, Response},
     caller::Caller,
-    observe::Recorder,
-    waits::Waits,
 };
 
 /// Calls on their way to the owner's thread. Those that wait for a slot are bounded by admission.
@@ -61,18 +64,18 @@ pub(crate) struct ModelGauges {
 impl Model {
     /// Starts the owner's thread; it ends when the model is dropped. A URL that cannot be used is logged, and
     /// calls fail with that reason.
-    pub(crate) fn start(upstream_url: &str, slots: u32, recorder: Arc<Recorder>, waits: Arc<Waits>) -> Arc<Self> {
-        Self::with_limits(upstream_url, Limits::for_slots(slots), recorder, waits)
+    pub(crate) fn start(upstream_url: &str, slots: u32, books: Books) -> Arc<Self> {
+        Self::with_limits(upstream_url, Limits::for_slots(slots), books)
     }
 
-    fn with_limits(upstream_url: &str, limits: Limits, recorder: Arc<Recorder>, waits: Arc<Waits>) -> Arc<Self> {
+    fn with_limits(upstream_url: &str, limits: Limits, books: Books) -> Arc<Self> {
         let (calls, arriving) = mpsc::channel(HANDED_OVER_MAX);
         let board = Arc::new(Board::default());
         let upstream = Upstream::new(upstream_url);
         let shown = Arc::clone(&board);
         let started = thread::Builder::new().name("model".to_owned()).spawn(move || {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(owner::run(upstream, limits, shown, recorder, waits, arriving)),
+                Ok(runtime) => runtime.block_on(owner::run(upstream, limits, shown, books, arriving)),
                 Err(error) => tracing::error!(%error, "no runtime for model calls"),
             }
         });
@@ -138,6 +141,12 @@ impl Model {
             model_switches: self.board.model_switches.swap(0, Ordering::Relaxed),
         }
     }
+}
+
+/// Whether a request asks the model to work. What only reads says nothing of who makes it: programs look whether the
+/// model server is there while their main loop hangs.
+pub(crate) fn infers(method: &Method, path_and_query: &str) -> bool {
+    route::classify(method, path_and_query).0 == Verb::Infer
 }
 
 fn gone(dialect: Dialect) -> Response {

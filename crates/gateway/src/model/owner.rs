@@ -10,7 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bellwether_core::{id::ModelName, inference::Limits, observation::Calls, time::Millis};
+use bellwether_core::{
+    id::ModelName,
+    inference::{Limits, NotPermitted},
+    observation::Calls,
+    time::Millis,
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{
@@ -34,9 +39,11 @@ use super::{
 };
 use crate::{
     body::Response,
+    breakers::{Breakers, Pass},
     caller::Caller,
     observe::{Key, Recorder},
     waits::Waits,
+    work::CallSigns,
 };
 
 /// Requests that need no slot and are under way at once.
@@ -58,12 +65,19 @@ pub(super) struct Call {
     pub(super) answer: oneshot::Sender<Response>,
 }
 
+/// Where the thread writes down what it sees.
+#[derive(Clone)]
+pub(crate) struct Books {
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) waits: Arc<Waits>,
+    pub(crate) breakers: Arc<Breakers>,
+}
+
 pub(super) struct Owner {
     upstream: Upstream,
     admission: Rc<Admission>,
     reading: Semaphore,
-    recorder: Arc<Recorder>,
-    waits: Arc<Waits>,
+    books: Books,
 }
 
 /// Runs until every sender of calls is gone. Calls under way then end with the set that owns them.
@@ -71,12 +85,11 @@ pub(super) async fn run(
     upstream: Upstream,
     limits: Limits,
     board: Arc<Board>,
-    recorder: Arc<Recorder>,
-    waits: Arc<Waits>,
+    books: Books,
     calls: mpsc::Receiver<Call>,
 ) {
     let (admission, to_load) = Admission::new(limits, board);
-    let owner = Rc::new(Owner { upstream, admission, reading: Semaphore::new(READING_MAX), recorder, waits });
+    let owner = Rc::new(Owner { upstream, admission, reading: Semaphore::new(READING_MAX), books });
     LocalSet::new()
         .run_until(async {
             tokio::task::spawn_local(load_all(Rc::clone(&owner), to_load));
@@ -174,31 +187,38 @@ async fn admit(
     mut answer: oneshot::Sender<Response>,
 ) {
     let owner = account.owner;
+    let mut pass = match account.pass() {
+        Ok(pass) => pass,
+        Err(refused) => return account.refuse(answer, dialect.not_permitted(refused)),
+    };
     let mut permit = match owner.admission.enqueue(account.caller.agent.clone(), model) {
         Ok(permit) => permit,
-        Err(refused) => {
-            account.count(|calls| calls.refused += 1);
-            // If the caller has left meanwhile there is nobody to tell.
-            answer.send(dialect.refused(refused)).ok();
-            return;
-        }
+        Err(refused) => return account.refuse(answer, dialect.refused(refused)),
     };
     let enqueued = Instant::now();
+    let excused = account.caller.signs.as_ref().map(CallSigns::excused);
     let granted = tokio::select! {
         biased;
         granted = permit.granted() => granted,
         () = answer.closed() => false,
     };
+    drop(excused);
     account.waited(enqueued.elapsed());
     if !granted {
         account.count(|calls| calls.cancelled += 1);
         return;
+    }
+    if let Some(Err(refused)) = pass.as_mut().map(Pass::confirm) {
+        return account.refuse(answer, dialect.not_permitted(refused));
     }
     let dispatched = Instant::now();
     let heard = |figures: Figures| account.waited_for_load(figures.load);
     let passed = exchange::pass(&owner.upstream, outgoing, dialect, answer, &heard).await;
     drop(permit);
     account.ended(&passed, dispatched.elapsed());
+    if let Some(pass) = pass {
+        pass.ended(passed.end);
+    }
 }
 
 fn key(caller: &Caller, model: &ModelName) -> Key {
@@ -213,23 +233,34 @@ struct Account<'a> {
 }
 
 impl Account<'_> {
+    /// The breaker's leave. Who is no instance needs none.
+    fn pass(&self) -> Result<Option<Pass>, NotPermitted> {
+        self.caller.instance.map(|_| self.owner.books.breakers.admit(&self.key)).transpose()
+    }
+
+    fn refuse(&self, answer: oneshot::Sender<Response>, refusal: Response) {
+        self.count(|calls| calls.refused += 1);
+        // If the caller has left meanwhile there is nobody to tell.
+        answer.send(refusal).ok();
+    }
+
     fn count(&self, count: impl FnOnce(&mut Calls)) {
-        self.owner.recorder.calls(&self.key, count);
+        self.owner.books.recorder.calls(&self.key, count);
     }
 
     fn waited(&self, wait: Duration) {
-        self.owner.waits.add(&self.caller, micros(wait));
+        self.owner.books.waits.add(&self.caller, micros(wait));
         self.count(|calls| calls.queue_wait.record(micros(wait)));
     }
 
     fn waited_for_load(&self, load: Millis) {
         if load.0 > 0 {
-            self.owner.waits.add(&self.caller, load.0 * 1000);
+            self.owner.books.waits.add(&self.caller, load.0 * 1000);
         }
     }
 
     fn ended(&self, passed: &Passed, held: Duration) {
-        let Passed { outcome, first_byte, service, figures } = *passed;
+        let Passed { outcome, end: _, first_byte, service, figures } = *passed;
         self.count(|calls| {
             match outcome {
                 Outcome::Succeeded => {

@@ -10,7 +10,10 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
 
-use crate::body::{Body, BoxError};
+use crate::{
+    body::{Body, BoxError},
+    caller::Hold,
+};
 
 /// Chunks that may wait for a slow caller before the model server is no longer read from.
 const CHUNKS: usize = 64;
@@ -23,10 +26,10 @@ pub(super) fn relay() -> (mpsc::Sender<Chunk>, Body) {
     (sender, Relay { chunks }.boxed_unsync())
 }
 
-/// Keeps `hold` for as long as the body lives.
-pub(super) fn holding(body: Body, hold: Option<Box<dyn Send>>) -> Body {
+/// Keeps `hold` for as long as the body lives, and tells it of each piece that is taken.
+pub(super) fn holding(body: Body, hold: Option<Box<dyn Hold>>) -> Body {
     match hold {
-        Some(hold) => Held { body, _hold: hold }.boxed_unsync(),
+        Some(hold) => Held { body, hold }.boxed_unsync(),
         None => body,
     }
 }
@@ -46,7 +49,7 @@ impl HttpBody for Relay {
 
 struct Held {
     body: Body,
-    _hold: Box<dyn Send>,
+    hold: Box<dyn Hold>,
 }
 
 impl HttpBody for Held {
@@ -54,7 +57,12 @@ impl HttpBody for Held {
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            this.hold.passed();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bellwether_core::{
     id::{AgentName, InstanceId, Side},
-    inference::Limits,
+    inference::{BreakerSettings, Limits},
     observation::Calls,
     time::{Millis, UnixMillis},
 };
@@ -17,7 +17,12 @@ use tokio::{net::TcpListener, time::timeout};
 
 use self::server::{Script, Server};
 use super::*;
-use crate::observe::Gauges;
+use crate::{
+    breakers::Breakers,
+    clock::Clock,
+    observe::{Gauges, Recorder},
+    waits::Waits,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,9 +36,15 @@ struct Front {
 
 impl Front {
     async fn new(url: &str, limits: Limits) -> Self {
+        Self::with_breakers(url, limits, BreakerSettings::default()).await
+    }
+
+    async fn with_breakers(url: &str, limits: Limits, settings: BreakerSettings) -> Self {
         let recorder = Arc::new(Recorder::default());
         let waits = Arc::new(Waits::default());
-        let model = Model::with_limits(url, limits, Arc::clone(&recorder), Arc::clone(&waits));
+        let breakers = Breakers::new(settings, Clock::start(), Arc::clone(&recorder));
+        let books = Books { recorder: Arc::clone(&recorder), waits: Arc::clone(&waits), breakers };
+        let model = Model::with_limits(url, limits, books);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = Arc::clone(&model);
@@ -52,6 +63,7 @@ impl Front {
                                 instance: Some(InstanceId(1)),
                                 side: Side::Green,
                                 task: Some("t".to_owned()),
+                                signs: None,
                                 hold: None,
                             };
                             let path = request.uri().path_and_query().unwrap().as_str().to_owned();
@@ -75,6 +87,16 @@ impl Front {
     }
 
     async fn send(&self, method: Method, path: &str, body: &str) -> hyper::Response<hyper::body::Incoming> {
+        self.send_as("a", method, path, body).await
+    }
+
+    async fn send_as(
+        &self,
+        agent: &str,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> hyper::Response<hyper::body::Incoming> {
         let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -82,9 +104,31 @@ impl Front {
             .method(method)
             .uri(path)
             .header("host", "gateway.example")
+            .header("x-agent", agent)
             .body(Full::new(Bytes::from(body.to_owned())))
             .unwrap();
         timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap()
+    }
+
+    /// As an agent of this name.
+    async fn generate_as(&self, agent: &str, prompt: &str) -> hyper::Response<Bytes> {
+        let body = format!("{{\"model\":\"m\",\"prompt\":\"{prompt}\"}}");
+        let (head, body) = self.send_as(agent, Method::POST, "/api/generate", &body).await.into_parts();
+        // Read to its end, because a caller who leaves earlier has cancelled.
+        let bytes = timeout(PATIENCE, body.collect()).await.unwrap().unwrap().to_bytes();
+        hyper::Response::from_parts(head, bytes)
+    }
+
+    /// Counts openings of breakers until there have been so many.
+    async fn tripped(&self, times: u64) {
+        let mut trips = 0;
+        poll(|| {
+            let cells = self.recorder.close(1, UnixMillis(0), Gauges::default()).cells;
+            trips += cells.iter().map(|cell| cell.signs.trips).sum::<u64>();
+            trips >= times
+        })
+        .await;
+        assert_eq!(trips, times);
     }
 
     async fn ask(&self, path: &str, body: &str) -> (StatusCode, String) {
@@ -321,6 +365,71 @@ async fn over_the_bound_is_refused_with_a_time_to_come_back() {
     server.resume();
     held.into_body().collect().await.unwrap();
     assert_eq!(waiting.await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_agent_whose_calls_fail_is_stopped_alone_and_tried_again() {
+    let server = Server::start(Script { refuses: Some(("poison", 500)), ..Script::default() }).await;
+    let settings = BreakerSettings { wait_duration_in_open_state: Millis(1500), ..BreakerSettings::default() };
+    let front = Front::with_breakers(&server.url(), Limits::for_slots(2), settings).await;
+    for _ in 0..5 {
+        assert_eq!(front.generate_as("bad", "poison").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    front.tripped(1).await;
+    let refused = front.generate_as("bad", "fine").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "2");
+    let text = refused.into_body();
+    assert!(text.starts_with(b"{\"error\":\"too many of this agent's model calls failed"), "{text:?}");
+    assert!(!server.seen().iter().any(|seen| seen.body.contains("fine")), "it takes no slot");
+    assert_eq!(front.recorded(1).await.refused, 1);
+    assert_eq!(front.generate_as("good", "fine").await.status(), StatusCode::OK, "one agent's failures are its own");
+
+    // Half-open: a failure among the two trials opens it again, two successes close it.
+    while front.generate_as("bad", "poison").await.status() == StatusCode::SERVICE_UNAVAILABLE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    front.generate_as("bad", "fine").await;
+    front.tripped(1).await;
+    let mut closed = 0;
+    while closed < 2 {
+        closed += usize::from(front.generate_as("bad", "fine").await.status() == StatusCode::OK);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..4 {
+        assert_eq!(front.generate_as("bad", "poison").await.status(), StatusCode::INTERNAL_SERVER_ERROR, "closed");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_an_agents_doing_opens_no_breaker() {
+    let (front, _server) = Front::scripted(Script { refuses: Some(("wrong", 404)), ..Script::default() }, 2).await;
+    for _ in 0..12 {
+        assert_eq!(front.generate_as("a", "wrong").await.status(), StatusCode::NOT_FOUND);
+    }
+    assert_eq!(front.recorded(12).await.refused, 0, "requests that were wrong");
+
+    let (front, _server) = Front::scripted(Script { busy: usize::MAX, ..Script::default() }, 8).await;
+    join_all((0..8).map(|_| async {
+        let (_, text) = front.ask("/api/generate", &generate("m")).await;
+        assert!(text.contains("server busy"), "the server's own answer: {text}");
+    }))
+    .await;
+    assert_eq!(front.ask("/api/generate", &generate("m")).await.1, "{\"error\":\"server busy, please try again\"}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let front = Front::new(&url, Limits::for_slots(8)).await;
+    for _ in 0..2 {
+        join_all((0..8).map(|_| async {
+            let (status, _) = front.ask("/api/generate", &generate("m")).await;
+            assert_eq!(status, StatusCode::BAD_GATEWAY, "a model server that is away is nobody's failure but its own");
+        }))
+        .await;
+    }
+    let calls = front.recorded(16).await;
+    assert_eq!((calls.unreachable, calls.refused), (16, 0));
 }
 
 /// Drives `future`, which must not end, until `done`.

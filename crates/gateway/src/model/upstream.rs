@@ -36,12 +36,13 @@ pub(super) struct Upstream {
     idle: RefCell<Vec<Idle>>,
 }
 
-struct Target {
-    host: String,
-    port: u16,
-    header: HeaderValue,
+pub(super) struct Target {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// What `Host` says.
+    pub(super) header: HeaderValue,
     /// Path in front of the API's own, without a slash at its end.
-    prefix: String,
+    pub(super) prefix: String,
 }
 
 struct Idle {
@@ -178,7 +179,7 @@ impl Connection {
 }
 
 impl Target {
-    fn parse(url: &str) -> Result<Self, String> {
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|error| format!("{url} is not a URL: {error}"))?;
         if uri.scheme_str() != Some("http") {
             return Err(format!("{url} does not begin with http://"));

@@ -119,7 +119,16 @@ impl Store {
         let rows = statement
             .query_map(params![after, limits::SECONDS_ANSWERED], |row| row.get::<_, String>(0))
             .during("read")?;
-        rows.map(|text| self.parsed(&text.during("read")?, "seconds.record")).collect()
+        let (mut seconds, mut bytes) = (Vec::new(), 0);
+        for text in rows {
+            let text = text.during("read")?;
+            bytes += text.len();
+            if bytes > limits::SECONDS_ANSWERED_BYTES && !seconds.is_empty() {
+                break;
+            }
+            seconds.push(self.parsed(&text, "seconds.record")?);
+        }
+        Ok(seconds)
     }
 
     fn one<T>(

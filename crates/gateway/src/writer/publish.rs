@@ -1,7 +1,8 @@
 //! What a commit means for everybody else: a fresh table, claims of leases, counts, and those who waited.
 
 use bellwether_core::{
-    port::gateway::GatewayEvent,
+    id::InstanceId,
+    port::gateway::{GatewayEvent, InstanceCard},
     traffic::{Change, Lease, LeaseEnd, Report, Task, TaskId},
 };
 
@@ -13,14 +14,17 @@ impl Writer {
     pub(super) fn publish_restored(&mut self) {
         self.publish_table(&[]);
         let table = self.board.table.load_full();
+        // Nobody could show anything while we were away.
+        let now = self.board.clock.mono();
         for target in table.instances() {
             let held = self.traffic.held_by(target.card.instance);
             let is_active = self.traffic.fence_of(target.card.instance).is_some();
+            target.began_before(!held.is_empty());
             if is_active || !held.is_empty() {
-                target.open(self.traffic.generation());
+                target.open(self.traffic.generation(), now);
             }
             for id in held {
-                target.lease_began(id.clone());
+                target.work.lease_began(id.clone(), now);
                 self.claims.insert(id.clone(), target.hold());
             }
             // One that was draining tells that it is empty when its last lease ends.
@@ -45,6 +49,7 @@ impl Writer {
                 Change::Settled { instance } => {
                     if let Some(target) = self.board.table.load().instance(*instance) {
                         target.settle();
+                        self.board.settle(&target.card.agent);
                     }
                 }
                 Change::DrainOver { instance } => {
@@ -64,8 +69,8 @@ impl Writer {
                 Change::Generation { generation, moves } => {
                     tracing::info!(%generation, moves = moves.len(), "cut over");
                 }
-                Change::Enrolled { .. }
-                | Change::Places { .. }
+                Change::Enrolled { card } => self.forget_predecessor(card),
+                Change::Places { .. }
                 | Change::Forgotten { .. }
                 | Change::Routed { .. }
                 | Change::Opened { .. }
@@ -104,14 +109,23 @@ impl Writer {
             if let Change::Opened { instance, generation } = change
                 && let Some(target) = table.instance(*instance)
             {
-                target.open(*generation);
+                target.open(*generation, self.board.clock.mono());
             }
         }
         self.board.publish(table);
     }
 
+    /// Where the other side serves, an earlier rollout was undone, and what comes begins without a past. An instance
+    /// that takes the place of one that crashed inherits.
+    fn forget_predecessor(&self, card: &InstanceCard) {
+        let table = self.board.table.load();
+        if table.active(card.agent.as_str()).is_some_and(|active| active.side() != card.side) {
+            self.board.forget(&card.agent, card.side);
+        }
+    }
+
     /// Unless it is active again by the end of the batch.
-    fn retire(&self, instance: bellwether_core::id::InstanceId) {
+    fn retire(&self, instance: InstanceId) {
         if self.traffic.fence_of(instance).is_none()
             && let Some(target) = self.board.table.load().instance(instance)
         {
@@ -121,7 +135,7 @@ impl Writer {
 
     fn lease_began(&mut self, id: &TaskId, lease: &Lease) {
         if let Some(target) = self.board.table.load().instance(lease.instance) {
-            target.lease_began(id.clone());
+            target.work.lease_began(id.clone(), lease.granted);
             self.claims.insert(id.clone(), target.hold());
         }
     }
@@ -133,7 +147,7 @@ impl Writer {
                 claim.target().count_revoked();
             }
             let key = key(task, lease, &claim);
-            self.board.recorder.tasks(&key, |tasks| tasks.lost_leases += 1);
+            self.board.recorder.ended(&key, end.outcome(), |cell| cell.tasks.lost_leases += 1);
         }
         self.board.waits.take(task.id.as_str(), lease.instance);
     }
@@ -144,13 +158,17 @@ impl Writer {
         if let Some((report, lease)) = by {
             let waited = self.board.waits.take(task.id.as_str(), lease.instance);
             if let Some(claim) = self.lease_ended(&task.id) {
-                self.board.recorder.tasks(&key(task, lease, &claim), |tasks| {
+                self.board.recorder.ended(&key(task, lease, &claim), Some(report.outcome()), |cell| {
                     match report {
-                        Report::Completed { empty: false } => tasks.completed += 1,
-                        Report::Completed { empty: true } | Report::Failed => tasks.failed += 1,
+                        Report::Completed { empty: false } => cell.tasks.completed += 1,
+                        Report::Completed { empty: true } => {
+                            cell.tasks.failed += 1;
+                            cell.signs.empty += 1;
+                        }
+                        Report::Failed => cell.tasks.failed += 1,
                     }
-                    tasks.lease_time.record(lease_micros);
-                    tasks.own_time.record(lease_micros.saturating_sub(waited));
+                    cell.tasks.lease_time.record(lease_micros);
+                    cell.tasks.own_time.record(lease_micros.saturating_sub(waited));
                 });
             }
         } else {
@@ -167,7 +185,7 @@ impl Writer {
     /// Returns the claim, so that the instance is not empty before the end was counted.
     fn lease_ended(&mut self, id: &TaskId) -> Option<crate::target::Claim> {
         let claim = self.claims.remove(id)?;
-        claim.target().lease_ended(id);
+        claim.target().work.lease_ended(id);
         Some(claim)
     }
 

@@ -110,12 +110,13 @@ async fn answer(
             let body = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
             // A call that only loads the model has no prompt.
             let prompts = body.windows(8).any(|part| part == b"\"prompt\"");
-            if other == "/slow" || prompts {
+            let is_poison = body.windows(6).any(|part| part == b"poison");
+            if other == "/slow" || prompts && !is_poison {
                 go.notified().await;
             }
             let text = http_body_util::Full::new(Bytes::from_static(name.as_bytes()));
             let response = Response::builder()
-                .status(if other == "/fails" { 500 } else { 200 })
+                .status(if other == "/fails" || is_poison { 500 } else { 200 })
                 .header("connection", "x-private")
                 .header("x-private", "1");
             response.body(text.map_err(|never| match never {}).boxed_unsync()).unwrap()

@@ -8,6 +8,7 @@ mod model_calls;
 mod pull;
 mod push;
 mod restart;
+mod signs;
 mod streams;
 mod submit;
 mod world;

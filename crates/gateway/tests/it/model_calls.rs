@@ -18,7 +18,7 @@ use crate::{
 const CALL: &str = r#"{"model":"tinyllama","prompt":"p","stream":false}"#;
 
 /// Blue of `a` is active, and the model server answers when the test lets it.
-async fn with_model() -> (World, Agent) {
+pub(crate) async fn with_model() -> (World, Agent) {
     let model = Agent::start("generated").await;
     let mut world = World::of(&FLEET.replace("127.0.0.1:9", &model.address.to_string())).await;
     let cards = vec![card(BLUE, Side::Blue, None), card(GREEN, Side::Green, None)];

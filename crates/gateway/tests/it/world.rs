@@ -10,6 +10,7 @@ use std::{
 
 use bellwether_core::{
     id::{Generation, InstanceId, InstanceToken, ModelName, Side},
+    observation::Second,
     port::gateway::{
         GatewayAnswer, GatewayEvent, GatewayIntent, GatewayView, InstanceCard, InstanceView, Move, PROTOCOL,
     },
@@ -220,6 +221,15 @@ impl World {
             }
         };
         timeout(PATIENCE, found).await.expect("the event came in time")
+    }
+
+    /// The next one-second record.
+    pub(crate) async fn second(&mut self) -> Second {
+        self.event(|event| match event {
+            GatewayEvent::Second { record } => Some(*record),
+            _ => None,
+        })
+        .await
     }
 
     pub(crate) async fn empty(&mut self, instance: u64) -> u64 {

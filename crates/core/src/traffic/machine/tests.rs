@@ -189,6 +189,37 @@ fn a_blamed_instance_loses_its_leases_at_once() {
 }
 
 #[test]
+fn no_rollback_however_often_costs_a_task_its_attempts() {
+    let mut w = World::new();
+    w.submit_to_a("t1");
+    for (round, holder, heir) in [(1, 1, 2), (2, 2, 1), (3, 1, 2), (4, 2, 1), (5, 1, 2)] {
+        assert_eq!(w.next(round, InstanceId(holder)), granted("t1", u32::try_from(round).unwrap()), "attempts are true");
+        let (moves, drain) = ([to("a", heir, None)], Millis::from_secs(30));
+        w.traffic.cut_over(at(round), Generation(round + 1), &moves, drain, true, &mut w.changes).unwrap();
+    }
+    assert_eq!(w.traffic.task(&TaskId::new("t1")).map(|task| (task.attempts, task.revoked)), Some((5, 5)));
+    assert_eq!(w.next(6, GREEN), granted("t1", 6));
+    assert_eq!(w.complete(7, "t1", GREEN), Completion::Accepted { seq: 1 });
+}
+
+#[test]
+fn an_end_after_the_relief_costs_no_attempt_and_one_in_office_does() {
+    let mut w = World::new();
+    let end_of = |w: &World| match w.changes.iter().rfind(|change| matches!(change, Change::LeaseLost { .. })) {
+        Some(Change::LeaseLost { task, end, .. }) => (*end, task.revoked),
+        other => panic!("{other:?}"),
+    };
+    w.submit_to_a("t1");
+    w.next(1, BLUE);
+    w.cut(2, 2, &[to("a", 2, None)]).unwrap();
+    w.traffic.lost(at(3), BLUE, &mut w.changes).unwrap();
+    assert_eq!(end_of(&w), (LeaseEnd::Returned, 1));
+    assert_eq!(w.next(4, GREEN), granted("t1", 2));
+    w.traffic.lost(at(5), GREEN, &mut w.changes).unwrap();
+    assert_eq!(end_of(&w), (LeaseEnd::HolderGone, 1));
+}
+
+#[test]
 fn generations_follow_one_another_and_the_last_may_be_repeated() {
     let mut w = World::new();
     let moves = [to("a", 2, Some(1))];

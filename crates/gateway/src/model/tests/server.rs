@@ -40,6 +40,8 @@ pub(super) struct Script {
     pub(super) busy: usize,
     /// Closes each connection as soon as it has answered, without saying so.
     pub(super) close_idle: bool,
+    /// Calls whose body holds this text are answered with this status.
+    pub(super) refuses: Option<(&'static str, u16)>,
 }
 
 #[derive(Clone, Debug)]
@@ -143,6 +145,7 @@ async fn connection(state: Arc<State>, stream: TcpStream) {
         let (is_load, is_read) = (seen.is_load(), seen.is_read());
         let path_is_v1 = seen.head.contains(" /v1/");
         let is_head = seen.head.starts_with("HEAD");
+        let refusal = state.script.refuses.filter(|(text, _)| seen.body.contains(text)).map(|(_, status)| status);
         state.seen.lock().unwrap().push(seen);
         if is_load || is_read {
             let body = if is_head { "" } else { "{\"done\":true}" };
@@ -155,7 +158,7 @@ async fn connection(state: Arc<State>, stream: TcpStream) {
             state.peak.fetch_max(open, Ordering::SeqCst);
             // As a real server does, notice in the midst of an answer that the caller has gone.
             let goes_on = tokio::select! {
-                goes_on = answer(&state, path_is_v1, &mut write) => goes_on,
+                goes_on = answer(&state, refusal, path_is_v1, &mut write) => goes_on,
                 _ = read.fill_buf() => false,
             };
             state.open.fetch_sub(1, Ordering::SeqCst);
@@ -185,8 +188,13 @@ async fn request(read: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Seen> {
 }
 
 /// False if the connection has to be closed.
-async fn answer(state: &State, v1: bool, write: &mut (impl AsyncWriteExt + Unpin)) -> bool {
+async fn answer(state: &State, refusal: Option<u16>, v1: bool, write: &mut (impl AsyncWriteExt + Unpin)) -> bool {
     let script = &state.script;
+    if let Some(status) = refusal {
+        let head =
+            format!("HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}");
+        return write.write_all(head.as_bytes()).await.is_ok();
+    }
     tokio::time::sleep(script.think).await;
     if state.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |busy| busy.checked_sub(1)).is_ok() {
         let body = "{\"error\":\"server busy, please try again\"}";
