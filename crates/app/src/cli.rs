@@ -4,11 +4,22 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{command, failure::Outcome};
+use crate::{command, failure::Outcome, usage};
 
-/// Progressive delivery for fleets of LLM agents that share one model server.
+/// Moves a fleet of LLM agents from one revision to the next, with no downtime, on one machine
+/// with one model server.
+///
+/// A fleet file says what runs (`bellwether init` writes one); a release file says what changes.
+/// `serve` runs the fleet, `plan` shows what a release would do, `rollout start` does it.
 #[derive(Parser)]
-#[command(name = "bellwether", version, about, max_term_width = 100)]
+#[command(
+    name = "bellwether",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage or an invalid file, 3 rolled back,\n\
+                  4 paused or undecided, 5 preflight failed.\n\
+                  Errors carry a code; `bellwether explain CODE` says what is behind it."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -18,16 +29,22 @@ struct Cli {
 enum Command {
     /// See it work: 131 agents, a simulated model server, and one whole rollout under load
     Demo(command::demo::Args),
-    /// Start, watch and steer a rollout
-    Rollout(command::rollout::Args),
+    /// Write a fleet file for what is found here: model server, inventory, compose file
+    Init(command::init::Args),
+    /// Look at everything that a rollout depends on, before one begins
+    Check(command::check::Args),
     /// Show what a release would do to a fleet, before anything is touched
     Plan(command::plan::Args),
     /// Run a fleet: supervisor, gateway, controller and the agents themselves
     Serve(command::serve::Args),
-    /// Run one asynchronous agent (the green base)
-    Agent(command::agent::Args),
+    /// Start, watch and steer a rollout
+    Rollout(command::rollout::Args),
+    /// Say what is behind the code of an error, and what to do
+    Explain(command::explain::Args),
     /// Submit tasks at a steady rate and keep an account of every one
     Load(command::load::Args),
+    /// Run one asynchronous agent (the green base)
+    Agent(command::agent::Args),
     /// A simulated Ollama: slots, model loads and queues, no model
     SimOllama(command::sim_ollama::Args),
     /// The blue base, as an agent of its own
@@ -39,16 +56,12 @@ enum Command {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let outcome: Outcome = match Cli::parse().command {
-        Command::Demo(args) => command::demo::run(args),
-        Command::Rollout(args) => command::rollout::run(args),
-        Command::Plan(args) => command::plan::run(args),
-        Command::Serve(args) => command::serve::run(args),
-        Command::Agent(args) => command::agent::run(args),
-        Command::Load(args) => command::load::run(args),
-        Command::SimOllama(args) => command::sim_ollama::run(args),
-        Command::LegacyAgent(args) => command::legacy_agent::run(args),
-        Command::Internal(args) => command::internal::run(args),
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(cli.command),
+        Err(shown) => match usage::refused(&shown) {
+            Some(failure) => Err(failure),
+            None => shown.exit(),
+        },
     };
     match outcome {
         Ok(exit) => exit.into(),
@@ -56,5 +69,64 @@ pub(crate) fn main() -> ExitCode {
             eprint!("{failure}");
             failure.exit.into()
         }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Demo(args) => command::demo::run(args),
+        Command::Init(args) => command::init::run(args),
+        Command::Check(args) => command::check::run(args),
+        Command::Plan(args) => command::plan::run(args),
+        Command::Serve(args) => command::serve::run(args),
+        Command::Rollout(args) => command::rollout::run(args),
+        Command::Explain(args) => command::explain::run(args),
+        Command::Load(args) => command::load::run(args),
+        Command::Agent(args) => command::agent::run(args),
+        Command::SimOllama(args) => command::sim_ollama::run(args),
+        Command::LegacyAgent(args) => command::legacy_agent::run(args),
+        Command::Internal(args) => command::internal::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    fn told(words: &[&str]) -> String {
+        let error = Cli::try_parse_from(["bellwether"].iter().chain(words)).err().expect("it is wrong");
+        usage::refused(&error).expect("it is no help").to_string()
+    }
+
+    #[test]
+    fn a_command_line_that_cannot_be_read_has_a_code_and_a_way_on() {
+        insta::assert_snapshot!(told(&["rolout"]), @r"
+        error[BW0319]: there is no command 'rolout'
+          = help: did you mean `rollout`? `bellwether help` lists the commands
+        ");
+        insta::assert_snapshot!(told(&["plan", "--flet", "f.yaml"]), @r"
+        error[BW0319]: unexpected argument '--flet' found
+          = help: did you mean `--fleet`? the form is `bellwether plan --release <FILE> --fleet <FILE>`; --help tells more
+        ");
+        insta::assert_snapshot!(told(&["plan", "--fleet", "f.yaml"]), @r"
+        error[BW0319]: --release <FILE> is missing
+          = help: the form is `bellwether plan --release <FILE> --fleet <FILE>`; --help tells more
+        ");
+        insta::assert_snapshot!(told(&["demo", "--baseline", "25"]), @r"
+        error[BW0319]: invalid value '25' for '--baseline <DURATION>'
+          = cause: it has no unit
+          = help: write the unit: 25s for seconds, 25m for minutes, 25h for hours
+        ");
+        insta::assert_snapshot!(told(&["plan", "--output", "yaml"]), @r"
+        error[BW0319]: invalid value 'yaml' for '--output <OUTPUT>'
+          = help: it can be `text` or `json`
+        ");
     }
 }

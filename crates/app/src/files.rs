@@ -1,9 +1,10 @@
 //! Reads what the core must not read itself: fleet and release files, and how much memory there is.
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use bellwether_core::{
@@ -16,13 +17,33 @@ use crate::failure::Failure;
 /// A file of 100,000 agents stays below this; what is larger was named by mistake.
 const FILE_MAX_BYTES: u64 = 64 << 20;
 
+/// A file as it was read.
+pub(crate) struct SourceFile {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+}
+
 /// Reads and checks a fleet file and the inventory beside it.
 pub(crate) fn load_fleet(path: &Path) -> Result<Spec, Failure> {
+    load_fleet_and_sources(path).map(|(spec, _sources)| spec)
+}
+
+/// The same, with every file that went into it: first the fleet file, then what it names.
+pub(crate) fn load_fleet_and_sources(path: &Path) -> Result<(Spec, Vec<SourceFile>), Failure> {
     let text = named_file(path, "fleet file")?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let read = |beside: &str| read(&folder.join(beside)).map_err(|error| error.to_string());
+    let beside = RefCell::new(Vec::new());
+    let read = |name: &str| {
+        let path = folder.join(name);
+        let text = read(&path).map_err(|error| error.to_string())?;
+        beside.borrow_mut().push(SourceFile { path, text: text.clone() });
+        Ok(text)
+    };
     let name = path.display().to_string();
-    parse_fleet(&Sources { name: &name, text: &text, read: &read }).map_err(Failure::invalid)
+    let spec = parse_fleet(&Sources { name: &name, text: &text, read: &read }).map_err(Failure::invalid)?;
+    let mut sources = vec![SourceFile { path: path.to_owned(), text }];
+    sources.extend(beside.take());
+    Ok((spec, sources))
 }
 
 /// Reads and checks a release file.

@@ -7,10 +7,17 @@ pub fn explain(code: &str) -> Option<&'static str> {
     CODES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)).map(|(_, text)| *text)
 }
 
-/// The code that `code` was most likely meant to be: a slip of the hand, else the next in number.
+/// The code that `code` was most likely meant to be: digits out of order, another slip of the hand, else the next in
+/// number.
 pub fn nearest(code: &str) -> Option<&'static str> {
     let codes = || CODES.iter().map(|(known, _)| *known);
-    crate::spec::nearest::nearest(code, codes()).or_else(|| {
+    let sorted = |code: &str| {
+        let mut characters: Vec<char> = code.to_ascii_uppercase().chars().collect();
+        characters.sort_unstable();
+        characters
+    };
+    let swapped = codes().find(|known| sorted(known) == sorted(code));
+    swapped.or_else(|| crate::spec::nearest::nearest(code, codes())).or_else(|| {
         let number: u32 = code.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok()?;
         codes().min_by_key(|known| known[2..].parse::<u32>().map_or(u32::MAX, |n| n.abs_diff(number)))
     })
@@ -197,8 +204,8 @@ const CODES: &[(&str, &str)] = &[
     (
         "BW0203",
         "The fleet does not fit into its memory even as it runs now, so there is no room to start anything beside it. \
-         The numbers are measured peaks with a tenth of headroom, or assumptions where nothing was measured; declared \
-         limits of agents are caps on them.",
+         The numbers are measured peaks, or assumptions where nothing was measured; declared limits of agents are caps \
+         on them. They are taken closely, as ample headroom did not fit either.",
     ),
     (
         "BW0204",
@@ -220,6 +227,20 @@ const CODES: &[(&str, &str)] = &[
         "BW0207",
         "How much memory the machine has is neither declared in the fleet file nor to be found out here. Without it no \
          plan can promise to stay within it.",
+    ),
+    (
+        "BW0208",
+        "Old instances that are declared to stay warm go on asking for work, and together with the agents that work \
+         they would use more than 85 % of the machine's CPUs. The CPU trigger stands at 90 %. Frozen instances use no \
+         CPU and are back within seconds; with `standby: auto` the plan freezes as few as it must.",
+    ),
+    (
+        "BW0209",
+        "From some step of the rollout the way back would take longer than the 60 s that a rollback may take until all \
+         traffic is on blue (R47). Warm instances are back at once; those that the plan had to stop, or that are \
+         declared stopped, have to boot first, a bounded number at a time. More memory keeps more of them warm. Where \
+         a longer way back is acceptable, `rollout.undo_max` says so. A boot that was never measured is taken to last \
+         a third of the agent's declared `boot`.",
     ),
     (
         "BW0301",
@@ -430,7 +451,8 @@ mod tests {
         assert_eq!(explain("bw0107"), explain("BW0107"));
         assert_eq!(explain("BW9999"), None);
         assert_eq!(nearest("BW0170"), Some("BW0107"));
-        assert_eq!(nearest("BW0298"), Some("BW0301"));
+        assert_eq!(nearest("bw0102x"), Some("BW0102"));
+        assert_eq!(nearest("BW0990"), Some("BW0402"));
         assert_eq!(nearest("what"), None);
     }
 }

@@ -1,7 +1,10 @@
 //! One file per command.
 
 pub(crate) mod agent;
+pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod explain;
+pub(crate) mod init;
 pub(crate) mod internal;
 pub(crate) mod legacy_agent;
 pub(crate) mod load;

@@ -21,7 +21,7 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The fleet file: what runs
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "fleet.yaml")]
     fleet: PathBuf,
     /// The release file: what changes
     #[arg(long, value_name = "FILE")]

@@ -11,12 +11,16 @@ use crate::{
     supervisor::{self, Options},
 };
 
+/// Run a fleet: supervisor, gateway, controller and the agents themselves.
+///
+/// Runs in the foreground until it is interrupted. Prints where gateway and controller listen once both answer; with
+/// `--output json` as one line. If the gateway or the controller dies it is started again, and agents notice neither.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Fleet file
-    #[arg(long, value_name = "FILE")]
+    /// The fleet file: what runs
+    #[arg(long, value_name = "FILE", default_value = "fleet.yaml")]
     fleet: PathBuf,
-    /// Directory for stores, logs and sockets
+    /// Directory for stores, logs, sockets and evidence; one per fleet
     #[arg(long, value_name = "DIR", default_value = ".bellwether")]
     state: PathBuf,
     /// Address of the gateway: tasks, pushed requests and model calls
@@ -28,10 +32,10 @@ pub(crate) struct Args {
     /// Model server, in place of the one in the fleet file
     #[arg(long, value_name = "URL")]
     ollama: Option<String>,
-    /// Stop the agents when this ends; otherwise they run on
+    /// Stop the agents when this ends; without it they run on, and the next `serve` adopts them
     #[arg(long)]
     stop_agents: bool,
-    /// End the supervisor that uses this state directory, and adopt its agents
+    /// If another supervisor uses this state directory, end it and adopt its agents
     #[arg(long)]
     take_over: bool,
     /// End when the process that started this one ends
@@ -64,7 +68,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 /// As the fleet file has it: `http://host:port`, nothing behind.
-fn model_server(url: &str) -> Result<String, Failure> {
+pub(crate) fn model_server(url: &str) -> Result<String, Failure> {
     let plain = url.trim_end_matches('/');
     let uri = plain.parse::<hyper::Uri>().ok().filter(|uri| {
         uri.scheme_str() == Some("http")

@@ -93,11 +93,12 @@ impl State {
         }
     }
 
-    /// Ours are marked. One that was being set up when the power went has a lock and no mark.
+    /// Ours are marked. One that was being set up when the power went has a lock and no mark; one that was only checked
+    /// has a backup.
     fn is_ours(&self) -> io::Result<bool> {
         let names: Vec<_> = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
         let partial = format!("{MARK}.partial");
-        let of_setting_up = [lock::FILE, "logs", &partial];
+        let of_setting_up = [lock::FILE, "logs", "backup", &partial];
         Ok(names.iter().any(|name| name == MARK)
             || names.iter().all(|name| of_setting_up.iter().any(|own| name == own)))
     }
