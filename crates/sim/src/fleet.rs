@@ -4,6 +4,7 @@ use bellwether_core::{
     plan::{Measured, Plan, make},
     rollout::FleetAgent,
     spec::{Release, Sources, Spec, parse_fleet, parse_release},
+    time::Millis,
 };
 
 const FLEET: &str = include_str!("../../../examples/sutazai/fleet.yaml");
@@ -35,6 +36,8 @@ impl Fleet {
         if scarce_memory {
             // Room for one side of all agents and for two instances besides, in the share that a plan may use.
             spec.host.reserve_bytes = 0;
+            // Almost every blue has to boot again on a way back, which is what is to be simulated.
+            spec.rollout.undo_max = Millis::from_mins(60);
             let blues: u64 = plan.budget.needs.values().map(|need| need.green_bytes).sum();
             let most = plan.budget.needs.values().map(|need| need.green_bytes).max().unwrap_or(0);
             let memory = (blues + 2 * most) * 100 / 84;

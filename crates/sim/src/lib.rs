@@ -15,6 +15,7 @@ mod referee;
 mod run;
 mod scenario;
 mod shell;
+pub mod watched;
 mod world;
 
 pub use fleet::Unplannable;
