@@ -4,6 +4,23 @@
 //! Written when a rollback begins and again when it has ended; the second takes the place of the first in one
 //! step, so that nobody sees half a folder. What cannot be read is named and does not stop the rest.
 
+mod blame;
+mod document;
+mod facts;
+mod files;
+mod folder;
+mod gather;
+mod history;
+mod html;
+mod page;
+mod redact;
+mod tails;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod text;
+mod words;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -68,18 +85,11 @@ pub(crate) async fn write(request: Request) -> Result<PathBuf, BundleError> {
     static WRITING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _one_at_a_time = WRITING.lock().await;
     let folder = folder(&request.state_dir, request.rollout.id, request.retreat);
-    let record = match request.retreat {
-        None => request.rollout.rollback.as_ref(),
-        Some(retreat) => request.rollout.retreats.get(retreat).map(|retreat| &retreat.record),
-    };
-    let record = record.ok_or(BundleError::NoRollback(request.rollout.id))?;
-    let facts = serde_json::to_vec_pretty(record)?;
-    let target = folder.clone();
+    let facts = gather::gather(request).await?;
     tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&target)
-            .and_then(|()| std::fs::write(target.join("facts.json"), facts))
-            .map_err(|source| BundleError::Write { path: target, source })
+        let files = files::all(facts)?;
+        folder::put(&folder, &files).map_err(|(path, source)| BundleError::Write { path, source })?;
+        Ok(folder)
     })
-    .await??;
-    Ok(folder)
+    .await?
 }

@@ -1,0 +1,215 @@
+//! The top of the page: what happened, how it stands, and what to do first.
+
+use std::collections::BTreeSet;
+
+use bellwether_core::{
+    id::Side,
+    rollout::{Event, State, Trigger},
+    watch::AlarmKind,
+};
+
+use super::super::{
+    document::Tone,
+    facts::Facts,
+    words::{clock, date, names, plural},
+};
+
+const NAMES_MAX: usize = 5;
+
+/// How the rollback, or the taking back of a part, stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stand {
+    UnderWay,
+    Done,
+    Stuck,
+}
+
+pub(super) fn stand(facts: &Facts) -> Stand {
+    if facts.record.validated.is_some() {
+        Stand::Done
+    } else if facts.rollout.state == State::NeedsAttention {
+        Stand::Stuck
+    } else {
+        Stand::UnderWay
+    }
+}
+
+pub(super) fn title(facts: &Facts) -> String {
+    let (id, release) = (facts.rollout.id, &facts.rollout.plan.release);
+    let what = match facts.retreat {
+        None => format!("Rollout {id} to {release}"),
+        Some(_) => format!("Part of rollout {id} to {release}"),
+    };
+    match (stand(facts), facts.retreat) {
+        (Stand::Stuck, _) => format!("The rollback of rollout {id} to {release} needs a person"),
+        (Stand::UnderWay, None) => format!("{what} is being rolled back"),
+        (Stand::Done, None) => format!("{what} was rolled back"),
+        (Stand::UnderWay, Some(_)) => format!("{what} is being taken back"),
+        (Stand::Done, Some(_)) => format!("{what} was taken back; the rest stands where it stood"),
+    }
+}
+
+pub(super) fn state(facts: &Facts) -> (Tone, String) {
+    match stand(facts) {
+        Stand::UnderWay => (Tone::Open, "under way".into()),
+        Stand::Done => (Tone::Good, "done: blue serves and was found healthy".into()),
+        Stand::Stuck => (Tone::Bad, "needs attention".into()),
+    }
+}
+
+pub(super) fn lead(facts: &Facts) -> Vec<String> {
+    let record = &facts.record;
+    let why = record.trigger.to_string();
+    let happened = format!("{} UTC, {}: {}.", date(record.began), stage(facts), why.trim_end_matches('.'));
+    let mut lead = vec![happened, traffic(facts)];
+    if let Some(fault) = record.fault.as_ref().filter(|_| stand(facts) != Stand::Done) {
+        lead.push(format!("What stands against blue: {}.", fault.trim_end_matches('.')));
+    }
+    let revoked = revoked(facts);
+    if revoked > 0 {
+        lead.push(format!(
+            "{} that green held when its traffic went were taken from it; tasks among them went back to the queue and none was lost by this.",
+            plural(usize::try_from(revoked).unwrap_or(usize::MAX), "piece of work", "pieces of work")
+        ));
+    }
+    lead
+}
+
+/// Where in the rollout it began.
+fn stage(facts: &Facts) -> String {
+    let (rollout, began) = (&facts.rollout, facts.record.began);
+    if rollout.validation.as_ref().is_some_and(|validation| validation.began <= began) {
+        return "after the last phase".to_owned();
+    }
+    let begun = rollout.phases.iter().take_while(|phase| phase.began <= began).count();
+    match begun.checked_sub(1).and_then(|last| rollout.phases.get(last)) {
+        Some(phase) => format!("in phase {begun} of {} ({})", rollout.plan.phases.len(), phase.name),
+        None => "before the first phase".to_owned(),
+    }
+}
+
+fn traffic(facts: &Facts) -> String {
+    let concerned = facts.concerned();
+    let all = plural(concerned.len(), "agent", "agents");
+    let blue = blue_names(facts);
+    let not_on_blue = facts.not_on_blue();
+    if not_on_blue.is_empty() {
+        return match facts.record.validated {
+            Some(validated) => {
+                format!("All {all} have a ready blue ({blue}) and its traffic since {} UTC.", clock(validated))
+            }
+            None => format!("All {all} have a ready blue ({blue}) with the traffic; it is being checked."),
+        };
+    }
+    let on_green = concerned.iter().filter(|agent| facts.is_green(agent)).count();
+    let nowhere = not_on_blue.len() - on_green;
+    let which: Vec<_> = not_on_blue.iter().map(|agent| &agent.name).collect();
+    format!(
+        "Of {all}, {} are served by a ready blue ({blue}), {on_green} by green, and {nowhere} wait for their blue: {}.",
+        concerned.len() - not_on_blue.len(),
+        names(&which, NAMES_MAX)
+    )
+}
+
+/// The names of the revisions that it goes back to.
+fn blue_names(facts: &Facts) -> String {
+    let plan = &facts.rollout.plan;
+    let names: BTreeSet<String> = plan
+        .agents()
+        .filter_map(|planned| plan.revisions.get(&planned.from))
+        .map(|revision| revision.name.to_string())
+        .collect();
+    match names.into_iter().collect::<Vec<_>>().as_slice() {
+        [] => "as before".to_owned(),
+        few => super::super::words::names(few, NAMES_MAX),
+    }
+}
+
+/// What greens held when their drain was cut short.
+fn revoked(facts: &Facts) -> u64 {
+    let since = facts.slice.entries.iter().filter(|entry| entry.at >= facts.record.began);
+    since
+        .filter_map(|entry| match &entry.event {
+            Event::Empty { instance, revoked } => facts
+                .roster
+                .get(instance)
+                .is_some_and(|member| member.side == Side::Green && member.enrolled >= facts.rollout.started)
+                .then_some(*revoked),
+            _ => None,
+        })
+        .sum()
+}
+
+pub(super) fn steps(facts: &Facts) -> Vec<String> {
+    let id = facts.rollout.id;
+    let mut steps = match stand(facts) {
+        Stand::UnderWay => vec![format!(
+            "Nothing yet: it goes on by itself and has until {} UTC. Follow it with `bellwether rollout watch {id}`. This page is written again when it is over.",
+            clock(facts.record.began + super::timeline::END_TO_END)
+        )],
+        Stand::Done if facts.rollout.plan.drill => {
+            vec!["Nothing: this was a rehearsal, and the times below are what a rollback takes here.".to_owned()]
+        }
+        Stand::Done => vec!["Nothing is urgent: blue has the traffic and was checked.".to_owned()],
+        Stand::Stuck => stuck(facts),
+    };
+    steps.extend(look_at(facts));
+    if stand(facts) == Stand::Done && !facts.rollout.plan.drill {
+        steps.push(match facts.retreat {
+            None => "When it is mended, give the release another name and look at what it would do: `bellwether plan --release FILE`, then `bellwether rollout start --release FILE`.".to_owned(),
+            Some(_) => format!("The rest of the rollout has to be decided: `bellwether rollout show {id} --why`, then `bellwether rollout resume {id}` or `bellwether rollout rollback {id}`."),
+        });
+    }
+    steps
+}
+
+fn stuck(facts: &Facts) -> Vec<String> {
+    let id = facts.rollout.id;
+    let not_on_blue = facts.not_on_blue();
+    let mut steps = Vec::new();
+    if not_on_blue.is_empty() {
+        steps.push("Act now: all traffic is on blue, but blue does not work as it should. Going back did not mend it, so look for what both sides share: the model server, memory, the network.".to_owned());
+    } else {
+        let which: Vec<_> = not_on_blue.iter().map(|agent| &agent.name).collect();
+        steps.push(format!(
+            "Act now: bring back the blue of {}. Their last log lines are below; a blue that cannot start says there why.",
+            names(&which, NAMES_MAX)
+        ));
+    }
+    steps.push(format!("When that is done, `bellwether rollout rollback {id}` takes the rollback up again and checks blue once more. Until then no other rollout can start."));
+    steps
+}
+
+/// Where the cause is likely to be found.
+fn look_at(facts: &Facts) -> Option<String> {
+    Some(match &facts.record.trigger {
+        Trigger::Alarm(alarm) if alarm.shared => format!(
+            "Blue suffered as well, so green need not be at fault. Check first what they share ({}): `bellwether check`.",
+            match alarm.kind {
+                AlarmKind::ModelServer => "the model server",
+                AlarmKind::Memory | AlarmKind::Cpu => "this machine's memory and CPU",
+                AlarmKind::Errors
+                | AlarmKind::FailureStreak
+                | AlarmKind::Latency
+                | AlarmKind::BreakerTrips
+                | AlarmKind::Health
+                | AlarmKind::NoProgress => "the model server, memory, CPU",
+            }
+        ),
+        Trigger::Alarm(alarm) => match alarm.kind {
+            AlarmKind::Memory => "To find the cause: see below which agents' green grew, and whether it grows without end or only needs a higher limit.".to_owned(),
+            AlarmKind::Cpu => "To find the cause: see below which agents' green used the CPU, and what their last log lines say they did.".to_owned(),
+            AlarmKind::Errors | AlarmKind::FailureStreak => "To find the cause: read the last log lines of the greens below, then compare what the release changes.".to_owned(),
+            AlarmKind::Latency => "To find the cause: compare time per task with model calls below. If the calls are as fast as blue's, green itself is slower.".to_owned(),
+            AlarmKind::ModelServer => "To find the cause: look at the model server first: does it run, does it answer, did it load the model? `bellwether check` asks it.".to_owned(),
+            AlarmKind::BreakerTrips => "To find the cause: see below which agents' model calls failed until the breaker opened; model and prompt of the release are the first suspects.".to_owned(),
+            AlarmKind::Health => "To find the cause: see below what the health checks got for an answer, and what green logged at that time.".to_owned(),
+            AlarmKind::NoProgress => "To find the cause: green took work and then showed no sign of it, heartbeats or not. Its last log line says how far it came.".to_owned(),
+        },
+        Trigger::Gate { .. } => "To find the cause: the gate's findings below name the criteria and the numbers.".to_owned(),
+        Trigger::CrashLoop { agent, .. } => format!("To find the cause: read how the greens of {agent} ended, below: the last log lines and the exits in the journal."),
+        Trigger::OutOfMemory { agent, .. } => format!("To find the cause: compare the memory of {agent} with its limit below. Give it more, or find out what it keeps."),
+        Trigger::Operator { by, .. } => format!("Nothing fired: {by} decided. What the figures showed at that time is below."),
+        Trigger::Drill => return None,
+    })
+}
