@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Batch, Budget, Measured, Plan, PlannedAgent, PlannedPhase,
-    batches::{self, Packed, Stuck},
-    needs,
+    Batch, Measured, Outlook, Plan, PlannedAgent, PlannedPhase,
+    batches::{Moves, Packed},
+    fit::{Fitted, Problem},
+    halves, outlook,
+    refusal::refusal,
 };
 use crate::{
     diagnostic::Diagnostic,
-    id::{AgentName, PhaseName, RevisionId},
+    id::{AgentName, RevisionId},
     spec::{AgentSpec, PhaseSpec, Release, Revision, Spec, names, unit::Size},
 };
-
-/// The plan stays below this share of what the fleet may use, so that an accepted plan cannot fire the memory
-/// trigger, which stands at 90 % (R40).
-const CEILING_PERCENT: u64 = 85;
 
 /// What `agent` becomes under `release`. What the release does not name stays as it is.
 pub fn revision_of(agent: &AgentSpec, release: &Release) -> Revision {
@@ -46,8 +44,8 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
     if found.is_empty() && !spec.agents.iter().any(changes) {
         found.push(nothing_to_do(spec, release));
     }
-    let budget = budget(spec, measured).map_err(|refused| found.push(refused)).ok();
-    let (Some(mut budget), true) = (budget, found.is_empty()) else { return Err(found) };
+    let capacity = capacity(spec, measured).map_err(|refused| found.push(refused)).ok();
+    let (Some(capacity_bytes), true) = (capacity, found.is_empty()) else { return Err(found) };
 
     let phases: Vec<(&PhaseSpec, Vec<&AgentSpec>)> = spec
         .rollout
@@ -56,11 +54,10 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         .map(|phase| (phase, phase.agents.iter().filter_map(|name| spec.agent(name)).filter(|a| changes(a)).collect()))
         .filter(|(_, agents): &(_, Vec<_>)| !agents.is_empty())
         .collect();
-    let named: Vec<(PhaseName, Vec<&AgentSpec>)> =
-        phases.iter().map(|(phase, agents)| (phase.name.clone(), agents.clone())).collect();
-    let packed = batches::pack(&named, &budget.needs, budget.ceiling_bytes, spec.rollout.batch_max)
-        .map_err(|stuck| vec![does_not_fit(&stuck, spec, &budget, measured)])?;
-    budget.peak_bytes = packed.iter().flatten().map(|batch| batch.memory_peak_bytes).max().unwrap_or(0);
+    let problem = Problem { spec, measured, moves: phases.iter().map(|phase| moves(phase, release)).collect() };
+    let terms = problem.terms(capacity_bytes);
+    let Fitted { phases: packed, budget } =
+        problem.fit(terms).map_err(|stuck| vec![refusal(&problem, terms, &stuck)])?;
 
     let mut cumulative = 0;
     let phases = phases
@@ -70,8 +67,8 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
             cumulative += agents.len();
             PlannedPhase {
                 name: phase.name.clone(),
-                batches: packed.into_iter().map(|packed| batch(packed, &targets)).collect(),
-                second_half: None,
+                batches: packed.batches.into_iter().map(|packed| batch(packed, &targets)).collect(),
+                second_half: packed.second_half,
                 bake: phase.bake.compressed(speed),
                 gate: phase.gate.clone(),
                 agents_cumulative: cumulative,
@@ -79,7 +76,7 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         })
         .collect();
     let policy = &spec.rollout;
-    Ok(Plan {
+    let mut plan = Plan {
         fleet: spec.fleet.clone(),
         release: release.revision.clone(),
         speed,
@@ -94,8 +91,18 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         drill: false,
         revisions: revisions(spec, &targets, changes),
         budget,
-        outlook: super::Outlook::default(),
-    })
+        outlook: Outlook::default(),
+    };
+    plan.outlook = outlook::outlook(&plan, spec);
+    Ok(plan)
+}
+
+fn moves<'s>((phase, agents): &(&PhaseSpec, Vec<&'s AgentSpec>), release: &Release) -> Moves<'s> {
+    let groups = match phase.halves {
+        true => halves::split(agents.clone(), phase.critical_last, &release.revision),
+        false => vec![agents.clone()],
+    };
+    Moves { phase: phase.name.clone(), groups }
 }
 
 fn batch(packed: Packed<'_>, targets: &BTreeMap<&AgentName, Revision>) -> Batch {
@@ -110,7 +117,7 @@ fn batch(packed: Packed<'_>, targets: &BTreeMap<&AgentName, Revision>) -> Batch 
             boot: target.boot,
         }
     });
-    Batch { agents: agents.collect(), memory_peak_bytes: packed.memory_peak_bytes, undo: crate::time::Millis::ZERO }
+    Batch { agents: agents.collect(), memory_peak_bytes: packed.memory_peak_bytes, undo: packed.undo }
 }
 
 /// Targets first: where one agent's blue has the content of another's target, the release's name is kept.
@@ -127,7 +134,8 @@ fn revisions(
     revisions
 }
 
-fn budget(spec: &Spec, measured: &Measured) -> Result<Budget, Diagnostic> {
+/// The memory that the fleet may use.
+fn capacity(spec: &Spec, measured: &Measured) -> Result<u64, Diagnostic> {
     let memory = match (spec.host.memory_bytes, measured.present_memory_bytes) {
         (Some(declared), Some(present)) => declared.min(present),
         (Some(memory), None) | (None, Some(memory)) => memory,
@@ -142,14 +150,7 @@ fn budget(spec: &Spec, measured: &Measured) -> Result<Budget, Diagnostic> {
             .because(format!("the fleet file reserves {}, and {} are there", Size(reserve), Size(memory)))
             .help("lower host.reserve in the fleet file, or use a machine with more memory"));
     }
-    let capacity_bytes = memory - reserve;
-    let ceiling_bytes = capacity_bytes / 100 * CEILING_PERCENT;
-    Ok(Budget {
-        capacity_bytes,
-        ceiling_bytes,
-        needs: needs::of_fleet(spec, measured, super::Margin::Ample),
-        ..Budget::default()
-    })
+    Ok(memory - reserve)
 }
 
 /// A name stands for one content: an agent that runs `v2` cannot be rolled out to a different `v2`.
@@ -183,58 +184,4 @@ fn nothing_to_do(spec: &Spec, release: &Release) -> Diagnostic {
 fn bad_speed(speed: f64) -> Diagnostic {
     Diagnostic::new("BW0206", format!("a rollout cannot run at speed {speed}"))
         .help("give a number above 0: 1 is real time, 60 makes minutes of hours")
-}
-
-fn does_not_fit(stuck: &Stuck, spec: &Spec, budget: &Budget, measured: &Measured) -> Diagnostic {
-    let ceiling = budget.ceiling_bytes;
-    let (diagnostic, short) = match stuck {
-        Stuck::Blues { needed_bytes } => {
-            let message = format!(
-                "the fleet as it runs now needs {}, and a rollout may use {}",
-                Size(*needed_bytes),
-                Size(ceiling)
-            );
-            (Diagnostic::new("BW0203", message), needed_bytes - ceiling)
-        }
-        Stuck::Green { phase, agent, wanted_bytes, free_bytes } => {
-            let message = format!(
-                "phase {:?} has no room for green of {:?} beside its blue: it needs {}, and {} are free",
-                phase.as_str(),
-                agent.as_str(),
-                Size(*wanted_bytes),
-                Size(*free_bytes)
-            );
-            (Diagnostic::new("BW0204", message), wanted_bytes - free_bytes)
-        }
-    };
-    let more = shown_up(short.div_ceil(CEILING_PERCENT).saturating_mul(100));
-    let declared = spec.host.memory_bytes == Some(budget.capacity_bytes + spec.host.reserve_bytes)
-        && measured.present_memory_bytes.is_none_or(|present| Some(present) > spec.host.memory_bytes);
-    let source = if declared { "raise host.memory" } else { "use a machine with more memory" };
-    let assumed = budget.needs.values().any(|need| !need.blue_measured);
-    let measure = if assumed { ", or measure the agents first, as some needs are only assumed" } else { "" };
-    diagnostic
-        .because(budget_in_words(spec, budget, measured))
-        .help(format!("{} more would do: lower host.reserve or {source}{measure}", Size(more)))
-}
-
-/// Rounded up to what is shown of a size, so that whoever follows the advice is not refused again for the rest.
-fn shown_up(bytes: u64) -> u64 {
-    const MIB: u64 = 1 << 20;
-    const TENTH_OF_GIB: u64 = 103 * MIB;
-    let step = if bytes < 1 << 30 { MIB } else { TENTH_OF_GIB };
-    bytes.div_ceil(step) * step
-}
-
-fn budget_in_words(spec: &Spec, budget: &Budget, measured: &Measured) -> String {
-    let memory = budget.capacity_bytes + spec.host.reserve_bytes;
-    let source = if measured.present_memory_bytes == Some(memory) { "there" } else { "declared" };
-    let known = budget.needs.values().filter(|need| need.blue_measured).count();
-    format!(
-        "{} are {source}, {} are reserved, and a plan stays below {CEILING_PERCENT} % of the rest; the needs of {known} \
-         of {} agents are measured",
-        Size(memory),
-        Size(spec.host.reserve_bytes),
-        budget.needs.len(),
-    )
 }

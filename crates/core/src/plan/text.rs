@@ -5,13 +5,16 @@ use std::{
     fmt::{self, Write},
 };
 
-use super::{Plan, PlannedPhase, Standby};
+use super::{Batch, Margin, Plan, PlannedPhase, Schedule, Standby};
 use crate::{
     spec::{GatePolicy, Require, Revision, Spec, ThinEvidence, names, unit::Size},
     time::Millis,
 };
 
-const WIDTH: usize = 100;
+const WIDTH: usize = 110;
+
+/// Names of a phase's agents take so many lines at most, in the first phase and in others; the JSON form has all.
+const NAME_LINES: (usize, usize) = (4, 2);
 
 /// The whole plan as text, lines of at most about a hundred characters.
 pub fn render(plan: &Plan, spec: &Spec) -> String {
@@ -27,9 +30,13 @@ struct Page<'p> {
 impl fmt::Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Plan: fleet {}, release {}", self.plan.fleet, self.plan.release)?;
+        if self.plan.drill {
+            writeln!(f, "A drill: only the first batch moves, and it is taken back at once.")?;
+        }
         self.changes(f)?;
         self.phases(f)?;
-        self.memory(f)?;
+        self.machine(f)?;
+        self.way_back(f)?;
         self.schedule(f)?;
         self.gates(f)
     }
@@ -58,6 +65,7 @@ impl Page<'_> {
             }
         }
         match total - self.plan.agents().count() {
+            _ if self.plan.drill => Ok(()),
             0 => Ok(()),
             1 => writeln!(f, "  1 agent is what the release makes of it already, and is left alone."),
             n => writeln!(f, "  {n} agents are what the release makes of them already, and are left alone."),
@@ -65,34 +73,36 @@ impl Page<'_> {
     }
 
     fn phases(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nPhases, in this order")?;
+        line(f, "\nPhases, in this order", "memory up to", "way back", "old instances")?;
         let total = self.plan.agents().count();
         for (i, phase) in self.plan.phases.iter().enumerate() {
             let count: usize = phase.batches.iter().map(|batch| batch.agents.len()).sum();
-            writeln!(
-                f,
-                "  {}. {}: {} agents, then {} of {total} on green; {}; {}",
+            let halves = if phase.second_half.is_some() { ", in two random halves" } else { "" };
+            let head = format!(
+                "  {}. {}: {} agents, then {} of {total} on green{halves}",
                 i + 1,
                 phase.name,
                 count,
-                phase.agents_cumulative,
-                counted(phase.batches.len(), "batch", "batches"),
-                standby(phase),
-            )?;
-            for (k, batch) in phase.batches.iter().enumerate() {
-                let head = format!("batch {}, memory {}: ", k + 1, Size(batch.memory_peak_bytes));
-                let named = batch.agents.iter().map(|agent| match agent.standby {
-                    Standby::Warm => agent.agent.to_string(),
-                    Standby::Frozen => format!("{} (frozen)", agent.agent),
-                    Standby::Stopped => format!("{} (stopped)", agent.agent),
-                });
-                wrapped(f, &head, named)?;
+                phase.agents_cumulative
+            );
+            let groups = groups(phase);
+            match groups.as_slice() {
+                [only] => row_of(f, &head, only)?,
+                several => {
+                    writeln!(f, "{head}")?;
+                    for group in several {
+                        row_of(f, &format!("     {}", group.head()), group)?;
+                    }
+                }
             }
+            let lines_max = if i == 0 { NAME_LINES.0 } else { NAME_LINES.1 };
+            let agents = phase.batches.iter().flat_map(|batch| &batch.agents);
+            wrapped(f, agents.map(|agent| agent.agent.as_str()), lines_max)?;
         }
         Ok(())
     }
 
-    fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn machine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let budget = &self.plan.budget;
         let reserve = self.spec.host.reserve_bytes;
         let total = budget.capacity_bytes + reserve;
@@ -100,46 +110,113 @@ impl Page<'_> {
         writeln!(f, "\nMemory")?;
         writeln!(
             f,
-            "  for the fleet  {} ({} {source}, less {} reserve)",
+            "  {} at most, of {} for the fleet ({} {source}, less {} reserve); a plan stays below {}",
+            Size(budget.peak_bytes),
             Size(budget.capacity_bytes),
             Size(total),
-            Size(reserve)
+            Size(reserve),
+            Size(budget.ceiling_bytes),
         )?;
-        writeln!(
-            f,
-            "  ceiling        {} (a plan stays below it; the memory trigger stands higher)",
-            Size(budget.ceiling_bytes)
-        )?;
-        let phase = self
-            .plan
-            .phases
-            .iter()
-            .find(|phase| phase.batches.iter().any(|b| b.memory_peak_bytes == budget.peak_bytes));
-        let within = phase.map_or_else(String::new, |phase| format!(" (in phase {})", phase.name));
-        writeln!(f, "  peak           {}{within}", Size(budget.peak_bytes))?;
         let agents = budget.needs.len();
         let blue = budget.needs.values().filter(|need| need.blue_measured).count();
         let planned = self.plan.agents().filter_map(|agent| budget.needs.get(&agent.agent));
         let (green, greens) = planned.fold((0, 0), |(n, all), need| (n + usize::from(need.green_measured), all + 1));
-        writeln!(f, "  rests on       blue: {}; green: {}", rests_on(blue, agents), rests_on(green, greens))
+        writeln!(f, "  rests on blue: {}; green: {}", rests_on(blue, agents), rests_on(green, greens))?;
+        if budget.margin == Margin::Close {
+            let then = match self.plan.triggers.memory {
+                Some(trigger) => {
+                    format!("If greens need more, the memory trigger takes them back at {}.", percent(trigger))
+                }
+                None => "The memory trigger, which would take greens back that need more, is off.".to_owned(),
+            };
+            prose(
+                f,
+                &format!(
+                    "It fits closely: each instance is given hardly more than its highest so far, and a green that was \
+                     never measured what its blue needs. {then}"
+                ),
+            )?;
+        }
+        let Some(cpu) = budget.cpu else { return Ok(()) };
+        let cores = [cpu.working_cores, cpu.idle_cores, cpu.ceiling_cores].map(trimmed);
+        prose(
+            f,
+            &format!(
+                "CPU: {} cores for agents that work and {} for old instances that stay warm; of {} cores a plan uses at \
+                 most {}",
+                cores[0], cores[1], cpu.cpus, cores[2]
+            ),
+        )?;
+        if cpu.working_cores > cpu.ceiling_cores {
+            prose(f, "The agents use more than that already: the CPU trigger may fire on a release that is sound.")?;
+        }
+        Ok(())
+    }
+
+    fn way_back(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outlook = &self.plan.outlook;
+        writeln!(f, "\nWay back")?;
+        let (mut warm, mut frozen, mut stopped) = (0, 0, 0);
+        for agent in self.plan.agents() {
+            match agent.standby {
+                Standby::Warm => warm += 1,
+                Standby::Frozen => frozen += 1,
+                Standby::Stopped => stopped += 1,
+            }
+        }
+        writeln!(
+            f,
+            "  at most {} from any step until all traffic is on blue ({} allowed)",
+            outlook.undo_longest, outlook.undo_max,
+        )?;
+        writeln!(f, "  of {} old instances: {}", warm + frozen + stopped, kept(warm, frozen, stopped))?;
+        if stopped > 0 {
+            let at_once = self.plan.budget.boots_max;
+            let assumed = match outlook.undo_assumed {
+                0 => "as measured".to_owned(),
+                n if n == stopped => "assumed to take a third of `boot`".to_owned(),
+                n => format!("{n} of them assumed to take a third of `boot`"),
+            };
+            prose(
+                f,
+                &format!(
+                    "Stopped ones boot {at_once} at once, {assumed}. Requests and tasks of these agents wait meanwhile."
+                ),
+            )?;
+        }
+        if let Some(unfenced) = &outlook.unfenced {
+            prose(f, &format!("Not fenced: {unfenced}"))?;
+        }
+        Ok(())
     }
 
     fn schedule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = self.plan;
+        let Schedule { planned, buffer, moving } = plan.outlook.schedule;
         let speed =
             if (plan.speed - 1.0).abs() < f64::EPSILON { String::new() } else { format!(", at speed {}", plan.speed) };
-        writeln!(f, "\nSchedule (waiting times; starting and draining agents comes on top{speed})")?;
+        writeln!(f, "\nSchedule{speed}")?;
         let mut at = Millis::ZERO;
-        let mut longest = Millis::ZERO;
         row(f, &mut at, "baseline", plan.baseline, "measured before anything is touched")?;
+        if plan.drill {
+            return writeln!(f, "  Then the batch moves, in about {}, and is taken back.", exact(moving));
+        }
         for phase in &plan.phases {
             let extended = stretched(phase.bake, plan.extension);
-            longest = longest + (extended - phase.bake);
-            let note = format!("bake, up to {extended} while a verdict is open");
+            let half = if phase.second_half.is_some() { "; its second half moves midway" } else { "" };
+            let note = format!("bake, up to {extended} while a verdict is open{half}");
             row(f, &mut at, phase.name.as_str(), phase.bake, &note)?;
         }
         row(f, &mut at, "validation", plan.validation, "all agents on green, judged once more")?;
-        writeln!(f, "  {:<14} {}, at most {} with every bake extended", "sum", exact(at), exact(at + longest))?;
+        writeln!(
+            f,
+            "  {:<14} {}; with a buffer of {} for longer bakes and about {} to move agents {} at most",
+            "sum",
+            exact(planned),
+            exact(buffer),
+            exact(moving),
+            exact(plan.outlook.schedule.at_most()),
+        )?;
         writeln!(f, "  Blue is held for {} after that, and a rollback stays possible.", plan.rollback_window)
     }
 
@@ -187,33 +264,88 @@ fn differences(from: &Revision, to: &Revision) -> Vec<String> {
     lines
 }
 
-fn standby(phase: &PlannedPhase) -> String {
-    let all = phase.batches.iter().flat_map(|batch| &batch.agents);
-    let (warm, not) = all.fold((0, 0), |(warm, not), agent| match agent.standby {
-        Standby::Warm => (warm + 1, not),
-        Standby::Frozen | Standby::Stopped => (warm, not + 1),
-    });
-    match not {
-        0 => "blue stays warm".to_owned(),
-        _ if warm == 0 => "blue is not kept running: a way back has to start it".to_owned(),
-        _ => format!("{warm} blues stay warm, {not} do not and have to be started on a way back"),
+/// Batches that follow each other and are alike.
+struct Group<'p> {
+    first: usize,
+    batches: Vec<&'p Batch>,
+    half: Option<&'static str>,
+}
+
+impl Group<'_> {
+    fn head(&self) -> String {
+        let half = self.half.unwrap_or_default();
+        let agents = self.batches.first().map_or(0, |batch| batch.agents.len());
+        let agents = counted(agents, "agent", "agents");
+        match self.batches.len() {
+            1 => format!("{half}batch {}, {agents}", self.first + 1),
+            2 => format!("{half}batches {} and {}, {agents} each", self.first + 1, self.first + 2),
+            n => format!("{half}batches {} to {}, {agents} each", self.first + 1, self.first + n),
+        }
     }
+}
+
+fn groups(phase: &PlannedPhase) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for (i, batch) in phase.batches.iter().enumerate() {
+        let half = phase.second_half.map(|second| if i < second { "first half, " } else { "second half, " });
+        let alike = |group: &&mut Group<'_>| {
+            let last = group.batches[0];
+            group.half == half && last.agents.len() == batch.agents.len() && tally(last) == tally(batch)
+        };
+        match groups.last_mut().filter(alike) {
+            Some(group) => group.batches.push(batch),
+            None => groups.push(Group { first: i, batches: vec![batch], half }),
+        }
+    }
+    groups
+}
+
+/// Warm, frozen, stopped.
+fn tally(batch: &Batch) -> (usize, usize, usize) {
+    batch.agents.iter().fold((0, 0, 0), |(warm, frozen, stopped), agent| match agent.standby {
+        Standby::Warm => (warm + 1, frozen, stopped),
+        Standby::Frozen => (warm, frozen + 1, stopped),
+        Standby::Stopped => (warm, frozen, stopped + 1),
+    })
+}
+
+/// `all warm`, or `3 warm, 1 stopped`.
+fn kept(warm: usize, frozen: usize, stopped: usize) -> String {
+    let all = warm + frozen + stopped;
+    let kinds = [(warm, "warm"), (frozen, "frozen"), (stopped, "stopped")];
+    let some = kinds.iter().filter(|(n, _)| *n > 0);
+    let words: Vec<String> =
+        some.map(|(n, kind)| if *n == all { format!("all {kind}") } else { format!("{n} {kind}") }).collect();
+    words.join(", ")
+}
+
+fn row_of(f: &mut fmt::Formatter<'_>, head: &str, group: &Group<'_>) -> fmt::Result {
+    let peak = group.batches.iter().map(|batch| batch.memory_peak_bytes).max().unwrap_or(0);
+    let undo = group.batches.iter().map(|batch| batch.undo).max().unwrap_or_default();
+    let (warm, frozen, stopped) = group.batches.first().map_or((0, 0, 0), |batch| tally(batch));
+    line(f, head, &Size(peak).to_string(), &undo.to_string(), &kept(warm, frozen, stopped))
+}
+
+fn line(f: &mut fmt::Formatter<'_>, head: &str, memory: &str, undo: &str, standby: &str) -> fmt::Result {
+    // A line break before the head takes no column.
+    let wide = 64 + usize::from(head.starts_with('\n'));
+    writeln!(f, "{head:<wide$} {memory:>12} {undo:>9}  {standby}")
 }
 
 fn in_words(gate: &GatePolicy) -> String {
     let passes = match gate.require {
         Require::Guard => format!(
-            "guard; a rise of errors by {} points or latency × {} must not go unseen",
+            "guard: errors +{} points or latency × {} must not go unseen",
             trimmed(gate.tolerated_error_rise * 100.0),
             trimmed(gate.tolerated_latency_ratio)
         ),
-        Require::Proof => "proof; harm beyond the margins must be ruled out".to_owned(),
+        Require::Proof => "proof: harm beyond the margins must be ruled out".to_owned(),
     };
     let thin = match gate.thin_evidence {
-        ThinEvidence::Accept => "too little evidence: accepted, as declared",
-        ThinEvidence::Ask => "too little evidence: a person is asked",
+        ThinEvidence::Accept => "thin evidence is accepted, as declared",
+        ThinEvidence::Ask => "on thin evidence a person is asked",
     };
-    format!("{passes}\n  {:<14} {thin}", "")
+    format!("{passes}; {thin}")
 }
 
 fn rests_on(measured: usize, all: usize) -> String {
@@ -242,17 +374,40 @@ fn exact(at: Millis) -> String {
     }
 }
 
-/// Names after a head, broken into lines that align below the first.
-fn wrapped(f: &mut fmt::Formatter<'_>, head: &str, names: impl Iterator<Item = String>) -> fmt::Result {
-    const INDENT: usize = 7;
-    let mut line = format!("     {head}");
-    let mut names = names.peekable();
-    while let Some(name) = names.next() {
-        if line.chars().count() + name.chars().count() >= WIDTH {
+/// Names in a few lines that align, and how many there are besides.
+fn wrapped<'n>(f: &mut fmt::Formatter<'_>, names: impl Iterator<Item = &'n str>, lines_max: usize) -> fmt::Result {
+    const INDENT: &str = "       ";
+    /// For "and 117 more".
+    const ROOM: usize = 14;
+    let names: Vec<&str> = names.collect();
+    let mut lines = 1;
+    let mut line = INDENT.to_owned();
+    for (i, name) in names.iter().enumerate() {
+        let last = i + 1 == names.len();
+        let room = if lines == lines_max && !last { ROOM } else { 0 };
+        if line.len() > INDENT.len() && line.chars().count() + name.chars().count() + 2 + room > WIDTH {
+            if lines == lines_max {
+                return writeln!(f, "{} and {} more", line.trim_end().trim_end_matches(','), names.len() - i);
+            }
             writeln!(f, "{}", line.trim_end())?;
-            line = " ".repeat(INDENT);
+            line = INDENT.to_owned();
+            lines += 1;
         }
-        write!(line, "{name}{}", if names.peek().is_some() { ", " } else { "" })?;
+        write!(line, "{name}{}", if last { "" } else { ", " })?;
+    }
+    writeln!(f, "{line}")
+}
+
+/// A paragraph, indented like the rest of a section.
+fn prose(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let mut line = String::from(" ");
+    for word in text.split(' ') {
+        if line.chars().count() + word.chars().count() >= WIDTH {
+            writeln!(f, "{line}")?;
+            line = String::from(" ");
+        }
+        line.push(' ');
+        line.push_str(word);
     }
     writeln!(f, "{line}")
 }
