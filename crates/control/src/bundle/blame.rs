@@ -34,10 +34,13 @@ impl Blame {
         let mut agents: Vec<AgentName> = triggers().filter_map(one_agent).cloned().collect();
         agents.extend(alarms().flat_map(|alarm| &alarm.agents).cloned());
         let types: BTreeSet<&AgentType> = alarms().flat_map(|alarm| &alarm.types).collect();
+        // Where an alarm names agents, their type only says how they were compared.
+        let whole: BTreeSet<&AgentType> =
+            alarms().filter(|alarm| alarm.agents.is_empty()).flat_map(|alarm| &alarm.types).collect();
         let kind = alarms().map(|alarm| alarm.kind).next();
         let shared = alarms().any(|alarm| alarm.shared);
         if !agents.is_empty() || !types.is_empty() {
-            let of_type = concerned.iter().filter(|agent| types.contains(&agent.agent_type)).map(|agent| &agent.name);
+            let of_type = concerned.iter().filter(|agent| whole.contains(&agent.agent_type)).map(|agent| &agent.name);
             agents.extend(worst(of_type, sums, kind, false));
             let types = types.into_iter().cloned().collect();
             return Self { agents: once_each(agents), types, named: true, shared };

@@ -182,8 +182,8 @@ impl Page {
         }
         self.raw("</p>\n<div class=\"wide\"><table class=\"charts\">\n<thead><tr><th>Metric</th>");
         self.raw("<th class=\"number\">Blue</th><th class=\"number\">Green</th><th>");
-        self.text(&format!("{} to {}", charts.from, charts.until));
-        self.raw("</th><th>Peak</th></tr></thead>\n<tbody>\n");
+        self.text(&format!("{} to {} UTC", charts.from, charts.until));
+        self.raw("</th><th>Highest</th></tr></thead>\n<tbody>\n");
         for row in &charts.rows {
             self.chart(charts, row);
         }

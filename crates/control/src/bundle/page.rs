@@ -34,7 +34,7 @@ fn document(facts: &Facts, files: &[File]) -> Document {
         Section { title: "Whom it points at", blocks: agents::blocks(facts) },
         Section { title: "The last minutes, blue beside green", blocks: metrics::blocks(facts) },
         Section { title: "The last log lines", blocks: logs::blocks(facts) },
-        Section { title: "Gates before", blocks: gates::blocks(facts) },
+        Section { title: "What the gates said before", blocks: gates::blocks(facts) },
         Section { title: "What the controller saw and did", blocks: story::blocks(facts) },
         Section { title: "What is in this folder", blocks: vec![contents(files)] },
     ];

@@ -87,8 +87,9 @@ pub(super) struct Sum {
     pub(super) queued_peak: u64,
     pub(super) probes: u64,
     pub(super) probes_failed: u64,
-    pub(super) samples: u64,
-    /// Sums over the samples, each of all instances of a side.
+    /// Samples in which the side had an instance.
+    pub(super) present: Sides<u64>,
+    /// Sums over those samples, each of all instances of the side.
     pub(super) memory: Sides<f64>,
     pub(super) cores: Sides<f64>,
     pub(super) memory_peak: Sides<f64>,
@@ -117,11 +118,17 @@ impl Sum {
             *memory.of_mut(agent.side) += super::words::real(agent.memory_bytes);
             *self.cores.of_mut(agent.side) += agent.cpu_cores.unwrap_or(0.0);
         }
-        self.samples += 1;
         for side in [Side::Blue, Side::Green] {
+            *self.present.of_mut(side) += u64::from(beat.agents.iter().any(|agent| agent.side == side));
             *self.memory.of_mut(side) += memory.of(side);
             *self.memory_peak.of_mut(side) = self.memory_peak.of(side).max(*memory.of(side));
         }
+    }
+
+    /// Of a level, over the samples in which the side had an instance.
+    pub(super) fn mean(&self, level: &Sides<f64>, side: Side) -> Option<f64> {
+        let present = *self.present.of(side);
+        (present > 0).then(|| level.of(side) / super::words::real(present))
     }
 }
 

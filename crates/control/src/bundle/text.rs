@@ -131,7 +131,7 @@ fn write_row(page: &mut String, cells: &[(String, bool)], widths: &[usize], last
 
 fn write_charts(page: &mut String, charts: &Charts) {
     let slots = charts.rows.iter().flat_map(|row| &row.curves).map(|curve| curve.points.len()).max().unwrap_or(0);
-    line(page, &format!("{} to {}, one column for 10 s", charts.from, charts.until));
+    line(page, &format!("{} to {} UTC, one column for 10 s", charts.from, charts.until));
     for chart in &charts.rows {
         write_chart(page, chart);
     }
@@ -154,7 +154,7 @@ fn write_chart(page: &mut String, chart: &Chart) {
         Values::Sides { blue, green } => format!("blue {blue}, green {green}"),
         Values::Shared(value) => value.clone(),
     };
-    wrap(page, "", &format!("{}: {values}; peak {}", chart.name, chart.peak));
+    wrap(page, "", &format!("{}: {values}; highest column {}", chart.name, chart.peak));
     let top = Charts::top(chart);
     for curve in &chart.curves {
         let side = match curve.kind {
@@ -210,11 +210,15 @@ fn line(page: &mut String, text: &str) {
     page.push('\n');
 }
 
-/// Broken between words; a word that is wider than a line stands on one of its own.
+/// Broken between words; a word that is wider than a line stands on one of its own. A command is one word.
 fn broken(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    let mut length = 0;
-    for word in text.split(' ') {
+    let (mut length, mut in_command) = (0, false);
+    let ends = |c: char| {
+        in_command ^= c == '`';
+        c == ' ' && !in_command
+    };
+    for word in text.split(ends) {
         let more = word.chars().count();
         if length > 0 && length + 1 + more > width {
             lines.push(String::new());

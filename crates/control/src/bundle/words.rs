@@ -43,7 +43,7 @@ pub(super) fn span(micros: f64) -> String {
 }
 
 pub(super) fn seconds(span: Millis) -> String {
-    if span.0 < 60_000 { format!("{} s", number(span.as_secs_f64())) } else { span.to_string() }
+    if span < Millis::from_mins(10) { format!("{} s", number(span.as_secs_f64())) } else { span.to_string() }
 }
 
 pub(super) fn plural(n: usize, one: &str, many: &str) -> String {

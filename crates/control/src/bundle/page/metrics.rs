@@ -2,6 +2,7 @@
 
 use bellwether_core::{
     id::Side,
+    observation::Second,
     time::{Millis, UnixMillis},
 };
 
@@ -9,7 +10,7 @@ use super::super::{
     document::{Block, Chart, Charts, Curve, Kind, Mark, Values},
     facts::Facts,
     gather::BACK,
-    tally::{self, Sum, Tally},
+    tally::{self, Sum},
     words::{clock, mib, number, ratio, real, seconds, share, span},
 };
 
@@ -41,25 +42,23 @@ fn oldest(facts: &Facts) -> Option<UnixMillis> {
 
 /// The figures beside the curves are of the time in which green worked and nobody had decided yet.
 fn compared(facts: &Facts, from: UnixMillis) -> (UnixMillis, String) {
-    let works =
-        |second: &&bellwether_core::observation::Second| second.cells.iter().any(|cell| cell.served == Side::Green);
+    let works = |second: &&Second| second.cells.iter().any(|cell| cell.served == Side::Green);
     let began = facts.record.began;
     let first = facts.seconds.iter().filter(|second| second.at <= began).find(works).map(|second| second.at);
-    let beside = "Blue and green are different agents here, so a difference alone proves nothing: the trigger compared each type with its own kind.";
-    match first {
-        Some(first) => (
-            first,
-            format!(
-                "Figures beside the curves are from {} UTC, when green worked first in these minutes, to the decision at {} UTC ({}). {beside}",
-                clock(first),
-                clock(began),
-                seconds(began.since(first))
-            ),
+    let beside = "Where blue and green are different agents, a difference alone proves nothing: a trigger compares each type with its own kind.";
+    let note = match first {
+        Some(first) => format!(
+            "Figures beside the curves are from {} UTC, when green worked first in these minutes, to the decision at {} UTC ({}). {beside}",
+            clock(first),
+            clock(began),
+            seconds(began.since(first))
         ),
-        None => {
-            (from, format!("Green had no work in these minutes before the decision at {} UTC. {beside}", clock(began)))
+        None if facts.seconds.is_empty() => {
+            "There are no one-second records, so only memory and CPU are shown.".to_owned()
         }
-    }
+        None => format!("Green had no work in these minutes before the decision at {} UTC. {beside}", clock(began)),
+    };
+    (first.unwrap_or(from), note)
 }
 
 fn marks(facts: &Facts, from: UnixMillis, until: UnixMillis) -> Vec<Mark> {
@@ -78,101 +77,153 @@ fn marks(facts: &Facts, from: UnixMillis, until: UnixMillis) -> Vec<Mark> {
 }
 
 fn rows(whole: &Sum, parts: &[Sum]) -> Vec<Chart> {
-    let per_second = |n: f64| format!("{}/s", number(n));
-    let percent = |share: f64| format!("{} %", number(share * 100.0));
-    let cores = |n: f64| format!("{} cores", number(n));
-    let rate = |sum: &Sum, n: u64| (sum.seconds > 0).then(|| real(n) / real(sum.seconds));
-    let part = |part: u64, of: u64| (of > 0).then(|| ratio(part, of));
-    let of_side = |name,
-                   curve: &dyn Fn(&Sum, &Tally) -> Option<f64>,
-                   figure: &dyn Fn(&Sum, &Tally) -> String,
-                   unit: &dyn Fn(f64) -> String| {
-        let values = Values::Sides { blue: figure(whole, &whole.sides.blue), green: figure(whole, &whole.sides.green) };
-        chart(
-            name,
-            values,
-            unit,
-            parts,
-            &[(Kind::Blue, &|sum| curve(sum, &sum.sides.blue)), (Kind::Green, &|sum| curve(sum, &sum.sides.green))],
-        )
-    };
-    let time = |q: f64| move |_: &Sum, tally: &Tally| tally.own_time.quantile(q);
-    let time_figure =
-        |q: f64| move |_: &Sum, tally: &Tally| tally.own_time.quantile(q).map_or_else(|| "–".to_owned(), span);
-    let mean = |sum: &Sum, n: f64| (sum.samples > 0).then(|| n / real(sum.samples));
-    let shared = |name, figure: String, unit: &dyn Fn(f64) -> String, curve: &dyn Fn(&Sum) -> Option<f64>| {
-        chart(name, Values::Shared(figure), unit, parts, &[(Kind::Shared, curve)])
-    };
-    let mean_and_peak = |n: u64, peak: u64| match rate(whole, n) {
-        Some(mean) => format!("mean {}, peak {peak}", number(mean)),
-        None => "–".to_owned(),
-    };
-    vec![
-        of_side(
-            "tasks completed",
-            &|sum, tally| rate(sum, tally.completed),
-            &|sum, tally| rate(sum, tally.completed).map_or_else(|| "–".to_owned(), per_second),
-            &per_second,
-        ),
-        of_side("errors", &|_, t| part(t.errors, t.outcomes), &|_, t| share(t.errors, t.outcomes), &percent),
-        of_side("median time per task", &time(0.5), &time_figure(0.5), &span),
-        of_side("p95 of time per task", &time(0.95), &time_figure(0.95), &span),
-        of_side(
-            "model calls failed",
-            &|_, t| part(t.calls_failed, t.calls),
-            &|_, t| share(t.calls_failed, t.calls),
-            &percent,
-        ),
-        of_side(
-            "model server unreachable",
-            &|_, t| part(t.unreachable, t.calls),
-            &|_, t| share(t.unreachable, t.calls),
-            &percent,
-        ),
-        chart(
-            "memory of all instances",
-            Values::Sides { blue: peak(whole, whole.memory_peak.blue), green: peak(whole, whole.memory_peak.green) },
-            &mib,
-            parts,
-            &[(Kind::Blue, &|sum| mean(sum, sum.memory.blue)), (Kind::Green, &|sum| mean(sum, sum.memory.green))],
-        ),
-        chart(
-            "CPU of all instances",
-            Values::Sides {
-                blue: mean(whole, whole.cores.blue).map_or_else(|| "–".to_owned(), cores),
-                green: mean(whole, whole.cores.green).map_or_else(|| "–".to_owned(), cores),
+    let sides = METRICS.iter().map(|metric| {
+        let curve = |kind, side| Curve { kind, points: parts.iter().map(|sum| (metric.curve)(sum, side)).collect() };
+        Chart {
+            name: metric.name,
+            values: Values::Sides {
+                blue: (metric.figure)(whole, Side::Blue),
+                green: (metric.figure)(whole, Side::Green),
             },
-            &cores,
-            parts,
-            &[(Kind::Blue, &|sum| mean(sum, sum.cores.blue)), (Kind::Green, &|sum| mean(sum, sum.cores.green))],
-        ),
-        shared("inference slots busy", mean_and_peak(whole.slots_busy, u64::from(whole.slots_peak)), &number, &|sum| {
-            rate(sum, sum.slots_busy)
-        }),
-        shared("model calls waiting", mean_and_peak(whole.waiting, u64::from(whole.waiting_peak)), &number, &|sum| {
-            rate(sum, sum.waiting)
-        }),
-        shared("tasks in the queue", mean_and_peak(whole.queued, whole.queued_peak), &number, &|sum| {
-            rate(sum, sum.queued)
-        }),
-        shared("the gateway's own probes failed", share(whole.probes_failed, whole.probes), &percent, &|sum| {
-            part(sum.probes_failed, sum.probes)
-        }),
-    ]
+            peak: String::new(),
+            curves: vec![curve(Kind::Blue, Side::Blue), curve(Kind::Green, Side::Green)],
+        }
+    });
+    let shared = GAUGES.iter().map(|gauge| Chart {
+        name: gauge.name,
+        values: Values::Shared((gauge.figure)(whole)),
+        peak: String::new(),
+        curves: vec![Curve { kind: Kind::Shared, points: parts.iter().map(gauge.curve).collect() }],
+    });
+    let units = METRICS.iter().map(|metric| metric.unit).chain(GAUGES.iter().map(|gauge| gauge.unit));
+    let measured = |chart: &Chart| chart.curves.iter().any(|curve| curve.points.iter().any(Option::is_some));
+    let rows = sides.chain(shared).zip(units).filter(|(chart, _)| measured(chart));
+    rows.map(|(chart, unit)| Chart { peak: unit(Charts::top(&chart)), ..chart }).collect()
 }
 
-fn peak(sum: &Sum, bytes: f64) -> String {
-    if sum.samples == 0 { "–".to_owned() } else { format!("peak {}", mib(bytes)) }
+/// What each side has a figure of.
+struct Metric {
+    name: &'static str,
+    unit: fn(f64) -> String,
+    curve: fn(&Sum, Side) -> Option<f64>,
+    figure: fn(&Sum, Side) -> String,
 }
 
-type Line<'a> = (Kind, &'a dyn Fn(&Sum) -> Option<f64>);
+/// What both sides share.
+struct Gauge {
+    name: &'static str,
+    unit: fn(f64) -> String,
+    curve: fn(&Sum) -> Option<f64>,
+    figure: fn(&Sum) -> String,
+}
 
-fn chart(name: &'static str, values: Values, unit: &dyn Fn(f64) -> String, parts: &[Sum], lines: &[Line<'_>]) -> Chart {
-    let curves = lines.iter().map(|(kind, of)| Curve { kind: *kind, points: parts.iter().map(of).collect() });
-    let mut chart = Chart { name, values, peak: String::new(), curves: curves.collect() };
-    let measured = chart.curves.iter().any(|curve| curve.points.iter().any(Option::is_some));
-    chart.peak = if measured { unit(Charts::top(&chart)) } else { "–".to_owned() };
-    chart
+const METRICS: [Metric; 8] = [
+    Metric {
+        name: "tasks completed",
+        unit: per_second,
+        curve: |sum, side| rate(sum, sum.sides.of(side).completed),
+        figure: |sum, side| rate(sum, sum.sides.of(side).completed).map_or_else(nothing, per_second),
+    },
+    Metric {
+        name: "errors",
+        unit: percent,
+        curve: |sum, side| part(sum.sides.of(side).errors, sum.sides.of(side).outcomes),
+        figure: |sum, side| share(sum.sides.of(side).errors, sum.sides.of(side).outcomes),
+    },
+    Metric {
+        name: "median time per task",
+        unit: span,
+        curve: |sum, side| sum.sides.of(side).own_time.quantile(0.5),
+        figure: |sum, side| sum.sides.of(side).own_time.quantile(0.5).map_or_else(nothing, span),
+    },
+    Metric {
+        name: "p95 of time per task",
+        unit: span,
+        curve: |sum, side| sum.sides.of(side).own_time.quantile(0.95),
+        figure: |sum, side| sum.sides.of(side).own_time.quantile(0.95).map_or_else(nothing, span),
+    },
+    Metric {
+        name: "model calls failed",
+        unit: percent,
+        curve: |sum, side| part(sum.sides.of(side).calls_failed, sum.sides.of(side).calls),
+        figure: |sum, side| share(sum.sides.of(side).calls_failed, sum.sides.of(side).calls),
+    },
+    Metric {
+        name: "model server unreachable",
+        unit: percent,
+        curve: |sum, side| part(sum.sides.of(side).unreachable, sum.sides.of(side).calls),
+        figure: |sum, side| share(sum.sides.of(side).unreachable, sum.sides.of(side).calls),
+    },
+    Metric {
+        name: "memory of all instances",
+        unit: mib,
+        curve: |sum, side| sum.mean(&sum.memory, side),
+        figure: |sum, side| match sum.mean(&sum.memory, side) {
+            Some(_) => format!("up to {}", mib(*sum.memory_peak.of(side))),
+            None => nothing(),
+        },
+    },
+    Metric {
+        name: "CPU of all instances",
+        unit: cores,
+        curve: |sum, side| sum.mean(&sum.cores, side),
+        figure: |sum, side| sum.mean(&sum.cores, side).map_or_else(nothing, cores),
+    },
+];
+
+const GAUGES: [Gauge; 4] = [
+    Gauge {
+        name: "inference slots busy",
+        unit: number,
+        curve: |sum| rate(sum, sum.slots_busy),
+        figure: |sum| mean_and_most(sum, sum.slots_busy, u64::from(sum.slots_peak)),
+    },
+    Gauge {
+        name: "model calls waiting",
+        unit: number,
+        curve: |sum| rate(sum, sum.waiting),
+        figure: |sum| mean_and_most(sum, sum.waiting, u64::from(sum.waiting_peak)),
+    },
+    Gauge {
+        name: "tasks in the queue",
+        unit: number,
+        curve: |sum| rate(sum, sum.queued),
+        figure: |sum| mean_and_most(sum, sum.queued, sum.queued_peak),
+    },
+    Gauge {
+        name: "the gateway's own probes failed",
+        unit: percent,
+        curve: |sum| part(sum.probes_failed, sum.probes),
+        figure: |sum| share(sum.probes_failed, sum.probes),
+    },
+];
+
+fn rate(sum: &Sum, n: u64) -> Option<f64> {
+    (sum.seconds > 0).then(|| real(n) / real(sum.seconds))
+}
+
+fn part(part: u64, of: u64) -> Option<f64> {
+    (of > 0).then(|| ratio(part, of))
+}
+
+fn mean_and_most(sum: &Sum, total: u64, most: u64) -> String {
+    rate(sum, total).map_or_else(nothing, |mean| format!("mean {}, at most {most}", number(mean)))
+}
+
+fn per_second(n: f64) -> String {
+    format!("{}/s", number(n))
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", number(share * 100.0))
+}
+
+fn cores(n: f64) -> String {
+    format!("{} cores", number(n))
+}
+
+fn nothing() -> String {
+    "–".to_owned()
 }
 
 fn capacity(facts: &Facts) -> String {

@@ -11,7 +11,7 @@ use bellwether_core::{
 use super::super::{
     document::Tone,
     facts::Facts,
-    words::{clock, date, names, plural},
+    words::{clock, date, names, plural, seconds},
 };
 
 const NAMES_MAX: usize = 5;
@@ -60,19 +60,38 @@ pub(super) fn state(facts: &Facts) -> (Tone, String) {
 pub(super) fn lead(facts: &Facts) -> Vec<String> {
     let record = &facts.record;
     let why = record.trigger.to_string();
-    let happened = format!("{} UTC, {}: {}.", date(record.began), stage(facts), why.trim_end_matches('.'));
-    let mut lead = vec![happened, traffic(facts)];
+    let mut lead = vec![format!("Why: {}.", why.trim_end_matches('.')), decided(facts), traffic(facts)];
     if let Some(fault) = record.fault.as_ref().filter(|_| stand(facts) != Stand::Done) {
         lead.push(format!("What stands against blue: {}.", fault.trim_end_matches('.')));
     }
     let revoked = revoked(facts);
     if revoked > 0 {
+        let work = plural(usize::try_from(revoked).unwrap_or(usize::MAX), "piece of work", "pieces of work");
         lead.push(format!(
-            "{} that green held when its traffic went were taken from it; tasks among them went back to the queue and none was lost by this.",
-            plural(usize::try_from(revoked).unwrap_or(usize::MAX), "piece of work", "pieces of work")
+            "Green still held {work} (tasks, requests, model calls) when it was ended; what was a task went back to the queue."
         ));
     }
     lead
+}
+
+/// When and where it began, and how fast it went from there.
+fn decided(facts: &Facts) -> String {
+    let record = &facts.record;
+    let mut text = format!("Decided on {} UTC {}", date(record.began), stage(facts));
+    if let Some(detection) = record.detection() {
+        text.push_str(&format!(", {} after the harm began", seconds(detection)));
+    }
+    if let Some(execution) = record.execution() {
+        text.push_str(&format!("; all traffic was on blue {} later", seconds(execution)));
+    }
+    if let Some(validated) = record.validated {
+        text.push_str(&format!(
+            ", and blue was validated {} after the decision",
+            seconds(validated.since(record.began))
+        ));
+    }
+    text.push('.');
+    text
 }
 
 /// Where in the rollout it began.
@@ -102,13 +121,16 @@ fn traffic(facts: &Facts) -> String {
         };
     }
     let on_green = concerned.iter().filter(|agent| facts.is_green(agent)).count();
-    let nowhere = not_on_blue.len() - on_green;
-    let which: Vec<_> = not_on_blue.iter().map(|agent| &agent.name).collect();
-    format!(
-        "Of {all}, {} are served by a ready blue ({blue}), {on_green} by green, and {nowhere} wait for their blue: {}.",
-        concerned.len() - not_on_blue.len(),
-        names(&which, NAMES_MAX)
-    )
+    let waiting: Vec<_> = not_on_blue.iter().filter(|agent| !facts.is_green(agent)).map(|agent| &agent.name).collect();
+    let mut text = format!("Of {all}, {} are on a ready blue ({blue})", concerned.len() - not_on_blue.len());
+    if on_green > 0 {
+        text.push_str(&format!(", {on_green} are still on green"));
+    }
+    if !waiting.is_empty() {
+        text.push_str(&format!(", {} without a ready blue: {}", waiting.len(), names(&waiting, NAMES_MAX)));
+    }
+    text.push('.');
+    text
 }
 
 /// The names of the revisions that it goes back to.
