@@ -9,6 +9,8 @@ mod common_errors;
 mod cpu;
 mod digest;
 mod evidence;
+#[cfg(test)]
+mod fleet_tests;
 mod health;
 mod latch;
 mod memory;

@@ -19,7 +19,10 @@ use crate::{
 
 /// Times the longest that was seen.
 const FACTOR: u64 = 3;
-const PATIENCE_MIN: Millis = Millis::from_secs(10);
+/// Agents of the seed's base wait 10 s after an error.
+const PATIENCE_MIN: Millis = Millis::from_secs(15);
+/// Records in which an agent counts as at work: one that is silent has a cell in each, one that is well need not.
+const WINDOW: u64 = 60;
 /// One pause that got out of hand must not switch the trigger off.
 const PATIENCE_MAX: Millis = Millis::from_mins(10);
 
@@ -92,7 +95,7 @@ impl Progress {
             self.latch.absent();
             return None;
         }
-        let of = |side| digest.of(side).count() as u64;
+        let of = |side| roster.at_work(side, digest.number, WINDOW);
         let shared = alike((greens.len() as u64, of(Side::Green)), (blues.len() as u64, of(Side::Blue)));
         let hit: BTreeSet<AgentName> = greens.keys().cloned().collect();
         let hit = self.latch.look(hit, shared)?;
@@ -227,13 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn ten_seconds_are_borne_where_work_is_short() {
+    fn fifteen_seconds_are_borne_where_work_is_short() {
         let mut watch = Bench::new(2).watch();
         let (since, alarm) = hang(&mut watch, 1, well).unwrap();
-        assert_eq!(since, 11);
+        assert_eq!(since, 16);
         assert_eq!(
             alarm.why,
-            "green's a1 has held a task without a sign of work for 11 s, longer than 10 s, the least; the longest before was 0.06 s"
+            "green's a1 has held a task without a sign of work for 16 s, longer than 15 s, the least; the longest before was 0.06 s"
         );
         assert_eq!((alarm.harm_began, alarm.shared), (second(1, vec![]).at, false));
     }
