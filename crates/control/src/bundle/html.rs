@@ -175,9 +175,10 @@ impl Page {
 
     fn charts(&mut self, charts: &Charts) {
         self.raw("<p class=\"legend\"><span class=\"blue\">blue</span> <span class=\"green\">green</span>");
-        for mark in &charts.marks {
+        if !charts.marks.is_empty() {
+            let marks: Vec<&str> = charts.marks.iter().map(|mark| mark.what).collect();
             self.raw(" <span class=\"mark\">");
-            self.text(&format!("{} {}", mark.letter, mark.what));
+            self.text(&format!("dashed, from left to right: {}", marks.join(", ")));
             self.raw("</span>");
         }
         self.raw("</p>\n<div class=\"wide\"><table class=\"charts\">\n<thead><tr><th>Metric</th>");

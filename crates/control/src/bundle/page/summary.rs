@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bellwether_core::{
     id::Side,
-    rollout::{Event, State, Trigger},
+    rollout::{AgentView, Event, State, Trigger},
     watch::AlarmKind,
 };
 
@@ -173,9 +173,12 @@ pub(super) fn steps(facts: &Facts) -> Vec<String> {
             vec!["Nothing: this was a rehearsal, and the times below are what a rollback takes here.".to_owned()]
         }
         Stand::Done => vec!["Nothing is urgent: blue has the traffic and was checked.".to_owned()],
-        Stand::Stuck => stuck(facts),
+        Stand::Stuck => vec![stuck(facts)],
     };
     steps.extend(look_at(facts));
+    if stand(facts) == Stand::Stuck {
+        steps.push(format!("Then take the rollback up again with `bellwether rollout rollback {id}`: it checks blue once more. Until then no other rollout can start."));
+    }
     if stand(facts) == Stand::Done && !facts.rollout.plan.drill {
         steps.push(match facts.retreat {
             None => "When it is mended, give the release another name and look at what it would do: `bellwether plan --release FILE`, then `bellwether rollout start --release FILE`.".to_owned(),
@@ -185,21 +188,19 @@ pub(super) fn steps(facts: &Facts) -> Vec<String> {
     steps
 }
 
-fn stuck(facts: &Facts) -> Vec<String> {
-    let id = facts.rollout.id;
+fn stuck(facts: &Facts) -> String {
     let not_on_blue = facts.not_on_blue();
-    let mut steps = Vec::new();
     if not_on_blue.is_empty() {
-        steps.push("Act now: all traffic is on blue, but blue does not work as it should. Going back did not mend it, so look for what both sides share: the model server, memory, the network.".to_owned());
-    } else {
-        let which: Vec<_> = not_on_blue.iter().map(|agent| &agent.name).collect();
-        steps.push(format!(
-            "Act now: bring back the blue of {}. Their last log lines are below; a blue that cannot start says there why.",
-            names(&which, NAMES_MAX)
-        ));
+        return "Act now: all traffic is on blue, but blue does not work as it should. Going back did not mend it, so look for what both sides share: the model server, memory, the network.".to_owned();
     }
-    steps.push(format!("When that is done, `bellwether rollout rollback {id}` takes the rollback up again and checks blue once more. Until then no other rollout can start."));
-    steps
+    let which: Vec<_> = not_on_blue.iter().map(|agent| &agent.name).collect();
+    let read = |agent: &AgentView| facts.tails.iter().any(|tail| tail.member.agent == agent.name);
+    let where_why = if not_on_blue.iter().any(|agent| read(agent)) {
+        "The last log lines, below, say why it does not start"
+    } else {
+        "Why it does not start should be in the state directory's `logs`"
+    };
+    format!("Act now: bring back the blue of {}. {where_why}.", names(&which, NAMES_MAX))
 }
 
 /// Where the cause is likely to be found.

@@ -71,7 +71,7 @@ pub(super) fn errors() -> Facts {
     let alarm = Alarm {
         kind: AlarmKind::Errors,
         shared: false,
-        harm_began: at(430.6),
+        harm_began: at(429.6),
         agents: vec!["reviewer-2".into(), "reviewer-3".into()],
         types: vec!["review".into()],
         why: "green's errors in type review: 38 % of 29 tasks; blue's: 0.2 % of 1,204; the odds against chance are 4,200:1"
@@ -85,7 +85,7 @@ pub(super) fn errors() -> Facts {
     let record = RollbackRecord {
         trigger: Trigger::Alarm(Box::new(alarm.clone())),
         also: Vec::new(),
-        harm_began: Some(at(430.6)),
+        harm_began: Some(at(429.6)),
         began: at(441.2),
         shifted: Some(at(441.64)),
         swapped: Some(at(446.9)),
