@@ -39,6 +39,8 @@ enum Command {
     Serve(command::serve::Args),
     /// Start, watch and steer a rollout
     Rollout(command::rollout::Args),
+    /// Rehearse the rollback on the first agents of a release, and time it
+    Drill(command::drill::Args),
     /// Say what is behind the code of an error, and what to do
     Explain(command::explain::Args),
     /// Submit tasks at a steady rate and keep an account of every one
@@ -80,6 +82,7 @@ fn run(command: Command) -> Outcome {
         Command::Plan(args) => command::plan::run(args),
         Command::Serve(args) => command::serve::run(args),
         Command::Rollout(args) => command::rollout::run(args),
+        Command::Drill(args) => command::drill::run(args),
         Command::Explain(args) => command::explain::run(args),
         Command::Load(args) => command::load::run(args),
         Command::Agent(args) => command::agent::run(args),

@@ -101,5 +101,53 @@ fn refusal(status: StatusCode, problem: Problem) -> Failure {
         let told = problem.diagnostics.into_iter().map(|diagnostic| diagnostic.text).collect();
         return Failure::told(if invalid { Exit::Invalid } else { Exit::Error }, told);
     }
-    Failure::error(Diagnostic::new("BW0401", problem.title))
+    Failure::error(refused(&problem.title))
+}
+
+/// A controller's sentence says what it refused, then why, then what can be done instead: `…: why; instead`.
+fn refused(title: &str) -> Diagnostic {
+    let (message, rest) = title.split_once(": ").map_or((title, None), |(message, rest)| (message, Some(rest)));
+    let (message, cause, help) = match rest {
+        Some(rest) => match rest.split_once("; ") {
+            Some((why, instead)) => (message, Some(why), Some(instead)),
+            None => (message, Some(rest), None),
+        },
+        None => match message.split_once("; ") {
+            Some((message, instead)) => (message, None, Some(instead)),
+            None => (message, None, None),
+        },
+    };
+    let help = help.unwrap_or("`bellwether rollout show --why` says how the rollout stands and what can be done now");
+    let told = Diagnostic::new("BW0401", message).help(help);
+    match cause {
+        Some(cause) => told.because(cause),
+        None => told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_controller_is_told_in_its_parts() {
+        let told = [
+            "cannot promote rollout 3 while it is completed: all phases are done; `commit` gives up blue",
+            "cannot roll back rollout 3 while it is preflight failed: nothing was changed",
+            "there is no rollout 9; `bellwether rollout list` shows which there are",
+            "the plan has no phase with an agent in it",
+        ];
+        insta::assert_snapshot!(told.map(|title| refused(title).to_string()).join("\n"), @r"
+        error[BW0401]: cannot promote rollout 3 while it is completed
+          = cause: all phases are done
+          = help: `commit` gives up blue
+        error[BW0401]: cannot roll back rollout 3 while it is preflight failed
+          = cause: nothing was changed
+          = help: `bellwether rollout show --why` says how the rollout stands and what can be done now
+        error[BW0401]: there is no rollout 9
+          = help: `bellwether rollout list` shows which there are
+        error[BW0401]: the plan has no phase with an agent in it
+          = help: `bellwether rollout show --why` says how the rollout stands and what can be done now
+        ");
+    }
 }

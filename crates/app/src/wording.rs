@@ -36,6 +36,32 @@ pub(crate) fn some<'n>(names: impl IntoIterator<Item = &'n str>, max: usize) -> 
     if names.len() > max { format!("{shown} and {} more", names.len() - max) } else { shown }
 }
 
+/// `1204` as `1,204`.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// About three digits, none of them idle.
+pub(crate) fn figure(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 1.0 => 2,
+        _ => 4,
+    };
+    let text = format!("{value:.decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +71,15 @@ mod tests {
         assert_eq!(wrap("one two three\nfour", 8), ["one two", "three", "four"]);
         assert_eq!(wrap("a-word-that-is-too-long for it", 8), ["a-word-that-is-too-long", "for it"]);
         assert_eq!(wrap("größe ärger", 11), ["größe ärger"]);
+    }
+
+    #[test]
+    fn numbers_are_as_long_as_they_say_something() {
+        assert_eq!(
+            [0.0, 0.05, 0.00004, 1.0, 16.03, 29.92, 103.7].map(figure),
+            ["0", "0.05", "0", "1", "16", "29.9", "104"]
+        );
+        assert_eq!([7, 999, 1204, 1_000_000].map(grouped), ["7", "999", "1,204", "1,000,000"]);
     }
 
     #[test]

@@ -151,7 +151,7 @@ mod tests {
     fn an_unknown_code_is_told_the_nearest() {
         insta::assert_snapshot!(unknown("BW0170", "BW0170"), @r#"
         error[BW0320]: there is no code "BW0170"
-          = help: the nearest is BW0107; `bellwether explain` lists all 82
+          = help: the nearest is BW0107; `bellwether explain` lists all 84
         "#);
         insta::assert_snapshot!(unknown("what", "WHAT"), @r#"
         error[BW0320]: there is no code "what"

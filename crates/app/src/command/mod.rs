@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod drill;
 pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod internal;

@@ -5,7 +5,8 @@ use bellwether_core::{
     rollout::RolloutView,
 };
 
-use super::words::{stage, trigger};
+use super::{rollback::undone, words::stage};
+use crate::wording::some;
 
 pub(crate) fn describe(rollout: &RolloutView) -> Vec<String> {
     let mut lines = vec![
@@ -31,17 +32,16 @@ pub(crate) fn describe(rollout: &RolloutView) -> Vec<String> {
             lines.push(format!("      {:<4} {:<18} {}", judgement.id, finding(judgement), judgement.why));
         }
     }
+    for part in &rollout.retreats {
+        lines.push(format!("taken back: {}", some(part.agents.iter().map(|agent| agent.as_str()), 6)));
+        lines.extend(undone(&part.record).into_iter().map(|line| format!("  {line}")));
+    }
     if let Some(rollback) = &rollout.rollback {
-        lines.push(format!("rollback: {}", trigger(&rollback.trigger)));
-        let steps = [
-            ("traffic on blue", rollback.shifted),
-            ("green ended", rollback.swapped),
-            ("blue validated", rollback.validated),
-        ];
-        for (step, at) in steps {
-            let at = at.map_or_else(|| "not yet".to_owned(), |at| format!("after {}", at.since(rollback.began)));
-            lines.push(format!("  {step:<16} {at}"));
-        }
+        lines.push("rollback".to_owned());
+        lines.extend(undone(rollback).into_iter().map(|line| format!("  {line}")));
+    }
+    if rollout.rollback.is_some() || !rollout.retreats.is_empty() || rollout.paused.is_some() {
+        lines.push(format!("`bellwether rollout show {} --why` says what to do now, and why", rollout.id));
     }
     lines
 }

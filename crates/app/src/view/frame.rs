@@ -1,15 +1,15 @@
 //! One picture of a rollout as lines of text. Pure, so that tests can read it.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use bellwether_control::types::{SideLive, Status};
 use bellwether_core::{
-    id::Side,
-    rollout::{AgentView, Is},
+    id::{AgentName, Side},
+    rollout::{AgentView, Is, RolloutView},
     time::Millis,
 };
 
-use super::words::{mib, stage};
+use super::words::{mib, stage, trigger};
 
 /// What goes into a picture beside the controller's status.
 pub(crate) struct Frame<'a> {
@@ -35,11 +35,11 @@ pub(crate) fn frame(frame: &Frame<'_>) -> Vec<String> {
         let left = rollout.stage_left.map(|left| format!("{} left", seconds(left))).unwrap_or_default();
         lines.push(spread(&stage(rollout), &left, width));
     }
-    lines.push(spread(
-        &format!("{green} of {} agents on green", agents.len()),
-        "● green  ○ blue  ◐ moving  ✕ down",
-        width,
-    ));
+    let held_back = held_back(status);
+    let legend = "● green  ○ blue  ◐ moving  ✕ down";
+    let legend = if held_back.is_empty() { legend.to_owned() } else { format!("{legend}  ◇ held back") };
+    lines.push(spread(&format!("{green} of {} agents on green", agents.len()), &legend, width));
+    lines.extend(status.controller.rollout.iter().flat_map(fired));
     lines.push(String::new());
     lines.extend(grid(frame));
     lines.push(String::new());
@@ -57,6 +57,19 @@ pub(crate) fn frame(frame: &Frame<'_>) -> Vec<String> {
     lines.into_iter().map(|line| clip(&line, width)).collect()
 }
 
+/// What fired, if anything did: the rollback's trigger, or that of the last part that was taken back.
+fn fired(rollout: &RolloutView) -> Option<String> {
+    let part = rollout.retreats.last().map(|part| &part.record);
+    let record = rollout.rollback.as_ref().or(part)?;
+    Some(format!("! {}", trigger(&record.trigger)))
+}
+
+/// Agents that stay on blue while the rest goes on.
+fn held_back(status: &Status) -> BTreeSet<&AgentName> {
+    let retreats = status.controller.rollout.iter().flat_map(|rollout| &rollout.retreats);
+    retreats.flat_map(|part| &part.agents).collect()
+}
+
 /// One row per phase and one mark per agent, so that the fleet is seen at a glance.
 fn grid(frame: &Frame<'_>) -> Vec<String> {
     const LABEL: usize = 13;
@@ -66,6 +79,7 @@ fn grid(frame: &Frame<'_>) -> Vec<String> {
         None => Vec::new(),
     };
     let per_row = frame.width.saturating_sub(LABEL).max(10);
+    let held_back = held_back(status);
     let mut lines = Vec::new();
     for phase in (0..names.len()).map(Some).chain([None]) {
         let cells: Vec<&AgentView> = status.controller.agents.iter().filter(|agent| agent.phase == phase).collect();
@@ -73,7 +87,7 @@ fn grid(frame: &Frame<'_>) -> Vec<String> {
         for (row, chunk) in cells.chunks(per_row).enumerate() {
             let mut line = format!("{:<LABEL$}", if row == 0 { label } else { "" });
             for agent in chunk {
-                line.push_str(&mark(agent, frame.colour));
+                line.push_str(&mark(agent, held_back.contains(&agent.name), frame.colour));
             }
             lines.push(line);
         }
@@ -81,7 +95,7 @@ fn grid(frame: &Frame<'_>) -> Vec<String> {
     lines
 }
 
-fn mark(agent: &AgentView, colour: bool) -> String {
+fn mark(agent: &AgentView, held_back: bool, colour: bool) -> String {
     let seat = |side| match side {
         Side::Blue => Some(&agent.blue),
         Side::Green => agent.green.as_ref(),
@@ -95,6 +109,7 @@ fn mark(agent: &AgentView, colour: bool) -> String {
         (None, ..) | (_, false, _) => ("✕", "31"),
         (Some(_), true, true) => ("◐", "33"),
         (Some(Side::Green), true, false) => ("●", "32"),
+        (Some(Side::Blue), true, false) if held_back => ("◇", "33"),
         (Some(Side::Blue), true, false) => ("○", "34"),
     };
     if colour { format!("\x1b[{code}m{mark}\x1b[0m") } else { mark.to_owned() }
@@ -151,6 +166,7 @@ fn clip(line: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_core::spec::Triggers;
     use serde_json::json;
 
     use super::*;
@@ -176,7 +192,8 @@ mod tests {
             "rollout": {
                 "id": 3, "release": "v2", "by": "me", "state": "progressing", "phase": 0, "step": "baking", "look": 1,
                 "paused": null, "refused": null, "started": 0, "ended": null, "stage_left": 11_400, "speed": 1.0,
-                "phases": [phase("canary"), phase("full")], "validation": null, "rollback": null,
+                "phases": [phase("canary"), phase("full")], "validation": null, "rollback": null, "retreats": [],
+                "triggers": Triggers::default(), "drill": false,
             },
             "live": {
                 "seconds": 10, "slots": 2, "slots_busy": 2, "calls_waiting": 3, "tasks_queued": 4,

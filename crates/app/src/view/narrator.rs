@@ -1,15 +1,24 @@
 //! A rollout in plain lines: one line when something changes, for logs and pipes.
 
 use bellwether_control::types::Status;
-use bellwether_core::{analysis::Verdict, id::Side, time::Millis};
+use bellwether_core::{analysis::Verdict, id::Side, rollout::RolloutView, time::Millis};
 
-use super::words::{stage, trigger};
+use super::{
+    rollback::{times, undone},
+    words::{stage, trigger},
+};
+use crate::wording::{counted, some};
 
 #[derive(Default)]
 pub(crate) struct Narrator {
     stage: String,
     judged: usize,
-    blamed: bool,
+    /// Triggers of the rollback that were told.
+    blamed: usize,
+    /// Parts that were told to go back, and to be back.
+    parts: usize,
+    parts_back: usize,
+    timed: bool,
 }
 
 impl Narrator {
@@ -32,16 +41,42 @@ impl Narrator {
             said.push(format!("{stamp} {name}: judged: {verdict}{open}"));
         }
         self.judged = judged.len();
-        if let Some(rollback) = rollout.rollback.as_ref().filter(|_| !self.blamed) {
-            self.blamed = true;
-            said.push(format!("{stamp} rolling back: {}", trigger(&rollback.trigger)));
-        }
+        said.extend(self.undoing(rollout).into_iter().map(|line| format!("{stamp} {line}")));
         let now = stage(rollout);
         if now != self.stage {
             let agents = &status.controller.agents;
             let green = agents.iter().filter(|agent| agent.serving == Some(Side::Green)).count();
             said.push(format!("{stamp} {now} · {green} of {} on green", agents.len()));
             self.stage = now;
+        }
+        if let Some(record) = rollout.rollback.as_ref().filter(|_| rollout.state.is_over() && !self.timed) {
+            self.timed = true;
+            said.extend(undone(record).into_iter().map(|line| format!("{stamp} {line}")));
+        }
+        said
+    }
+
+    /// What fired, as it fires, and the parts that go back while the rest goes on.
+    fn undoing(&mut self, rollout: &RolloutView) -> Vec<String> {
+        let mut said = Vec::new();
+        for part in rollout.retreats.iter().skip(self.parts) {
+            let names = some(part.agents.iter().map(|agent| agent.as_str()), 4);
+            let count = counted(part.agents.len(), "agent goes", "agents go");
+            said.push(format!("{count} back to blue and stay there ({names}): {}", trigger(&part.record.trigger)));
+        }
+        self.parts = rollout.retreats.len();
+        let back: Vec<_> = rollout.retreats.iter().take_while(|part| !part.is_under_way()).collect();
+        for part in back.iter().skip(self.parts_back) {
+            said.push(format!("that part is back on validated blue; {}", times(&part.record)));
+        }
+        self.parts_back = back.len();
+        if let Some(rollback) = &rollout.rollback {
+            let all: Vec<_> = std::iter::once(&rollback.trigger).chain(&rollback.also).collect();
+            for (at, one) in all.iter().enumerate().skip(self.blamed) {
+                let what = if at == 0 { "rolling back" } else { "while rolling back" };
+                said.push(format!("{what}: {}", trigger(one)));
+            }
+            self.blamed = all.len();
         }
         said
     }

@@ -1,6 +1,10 @@
 //! States in words.
 
-use bellwether_core::rollout::{PauseReason, RollbackStep, RolloutView, State, Step, Trigger};
+use bellwether_core::{
+    rollout::{PauseReason, RollbackStep, RolloutView, State, Step, Trigger},
+    time::UnixMillis,
+};
+use jiff::Timestamp;
 
 /// `phase 2 of 4, limited: baking`.
 pub(crate) fn stage(rollout: &RolloutView) -> String {
@@ -33,12 +37,34 @@ pub(crate) fn stage(rollout: &RolloutView) -> String {
     };
     match &rollout.paused {
         None => step,
-        Some(PauseReason::ThinEvidence) => format!("{step} · paused: the evidence is thin, promote or roll back"),
-        Some(PauseReason::Asked { by, why }) if why.is_empty() => format!("{step} · paused by {by}"),
-        Some(PauseReason::Asked { by, why }) => format!("{step} · paused by {by}: {why}"),
-        Some(PauseReason::SharedFault { why }) => format!("{step} · held: blue suffers as green does: {why}"),
-        Some(PauseReason::PartlyRolledBack { why }) => format!("{step} · paused: a part was taken back: {why}"),
+        Some(reason) => format!("{step} · {}", paused(reason)),
     }
+}
+
+/// Why a rollout waits.
+pub(crate) fn paused(reason: &PauseReason) -> String {
+    match reason {
+        PauseReason::ThinEvidence => "paused: the evidence is thin, promote or roll back".to_owned(),
+        PauseReason::Asked { by, why } if why.is_empty() => format!("paused by {by}"),
+        PauseReason::Asked { by, why } => format!("paused by {by}: {why}"),
+        PauseReason::SharedFault { why } => format!("held: blue suffers as green does: {why}"),
+        PauseReason::PartlyRolledBack { why } => format!("paused: a part was taken back: {why}"),
+    }
+}
+
+/// `2026-11-23 02:41:07 UTC`
+pub(crate) fn moment(at: UnixMillis) -> String {
+    shown(at, "%F %T UTC")
+}
+
+/// `02:41:07 UTC`
+pub(crate) fn clock(at: UnixMillis) -> String {
+    shown(at, "%T UTC")
+}
+
+fn shown(at: UnixMillis, form: &str) -> String {
+    let at = i64::try_from(at.0).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    at.map_or_else(|| "a time beyond the calendar".to_owned(), |at| at.strftime(form).to_string())
 }
 
 pub(crate) fn trigger(trigger: &Trigger) -> String {

@@ -1,0 +1,87 @@
+//! `bellwether rollout …`: start, watch and steer a rollout through the control API.
+
+mod list;
+mod show;
+mod start;
+mod steer;
+mod watch;
+
+use bellwether_core::{diagnostic::Diagnostic, rollout::VerbKind};
+
+pub(crate) use self::{
+    start::{Wanted, request},
+    watch::{ended, follow},
+};
+use crate::{
+    client::Control,
+    failure::{Failure, Outcome},
+    runtime,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Sub,
+}
+
+#[derive(clap::Subcommand)]
+enum Sub {
+    /// Begin to move the fleet to a release
+    Start(start::Args),
+    /// Follow a rollout until it is over; the exit code tells how it ended
+    Watch(watch::Args),
+    /// Show one rollout; with --why what to do now, and every decision with its numbers
+    Show(show::Args),
+    /// List all rollouts of this fleet
+    List(list::Args),
+    /// Stop before the next cutover; what runs is still judged
+    Pause(steer::Args),
+    /// Go on after a pause
+    Resume(steer::Args),
+    /// End the bake now, or go on where evidence is thin
+    Promote(steer::Args),
+    /// Keep single agents on blue, or take them back to it, while the rest goes on
+    HoldBack(steer::HoldBackArgs),
+    /// Take all agents back to blue, or a part of them
+    #[command(visible_alias = "abort")]
+    Rollback(steer::RollbackArgs),
+    /// Give up blue after completion; this cannot be undone
+    Commit(steer::Args),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Who {
+    /// Who asks; kept in the journal
+    #[arg(long, env = "USER", default_value = "operator", value_name = "NAME")]
+    pub(crate) by: String,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    runtime::block_on(async {
+        match args.verb {
+            Sub::Start(args) => start::run(args).await,
+            Sub::Watch(args) => watch::run(args).await,
+            Sub::Show(args) => show::run(&args).await,
+            Sub::List(args) => list::run(&args).await,
+            Sub::Pause(args) => steer::run(VerbKind::Pause, &args).await,
+            Sub::Resume(args) => steer::run(VerbKind::Resume, &args).await,
+            Sub::Promote(args) => steer::run(VerbKind::Promote, &args).await,
+            Sub::HoldBack(args) => steer::hold_back(args).await,
+            Sub::Rollback(args) => steer::rollback(args).await,
+            Sub::Commit(args) => steer::run(VerbKind::Commit, &args).await,
+        }
+    })?
+}
+
+/// The rollout that is meant: the latest unless a number was given.
+async fn number(control: &Control, given: Option<u64>) -> Result<u64, Failure> {
+    if let Some(number) = given {
+        return Ok(number);
+    }
+    list::all(control).await?.last().map(|rollout| rollout.id.0).ok_or_else(|| {
+        Failure::error(
+            Diagnostic::new("BW0402", "there is no rollout yet")
+                .help("begin one with `bellwether rollout start --release FILE`"),
+        )
+    })
+}

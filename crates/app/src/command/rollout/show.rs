@@ -1,0 +1,82 @@
+//! `bellwether rollout show`.
+
+use std::io::Write;
+
+use bellwether_control::types::Report;
+use bellwether_core::{analysis::Judgement, rollout::RolloutView};
+use serde::Serialize;
+
+use super::number;
+use crate::{
+    client::{Control, ControlArgs},
+    failure::{Exit, Failure, Outcome},
+    output::{Output, cannot_write, print_json},
+    view::{advice, describe, evidence, why},
+};
+
+/// Show one rollout.
+///
+/// With --why: first what to do now, then every decision in order with the numbers that it rests on: baseline, gates,
+/// alarms, parts that were taken back, and the rollback against its limits.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The rollout's number; the latest unless given
+    rollout: Option<u64>,
+    /// What to do now, and why everything was decided as it was
+    #[arg(long)]
+    why: bool,
+    #[command(flatten)]
+    control: ControlArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Serialize)]
+struct Why<'r> {
+    /// Sentences for a person, the most urgent first.
+    now: Vec<String>,
+    /// Folders in the state directory of `serve`.
+    evidence: Vec<String>,
+    rollout: &'r RolloutView,
+    /// R30 … R39 over the whole rollout, as far as they could be read.
+    criteria: &'r [Judgement],
+}
+
+pub(super) async fn run(args: &Args) -> Outcome {
+    let control = Control::new(&args.control.control);
+    let id = number(&control, args.rollout).await?;
+    let rollout: RolloutView = control.get(&format!("/v1/rollouts/{id}")).await?;
+    let lines = match (args.why, args.output.is_json()) {
+        (false, true) => {
+            print_json(&rollout)?;
+            return Ok(Exit::Done);
+        }
+        (false, false) => describe(&rollout),
+        (true, json) => {
+            let criteria = criteria(&control, id).await?;
+            if json {
+                let now = advice(&rollout);
+                print_json(&Why { now, evidence: evidence(&rollout), rollout: &rollout, criteria: &criteria })?;
+                return Ok(Exit::Done);
+            }
+            why(&rollout, &criteria)
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}").map_err(cannot_write)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What cannot be read for the moment does not keep the rest from being shown.
+async fn criteria(control: &Control, id: u64) -> Result<Vec<Judgement>, Failure> {
+    match control.get::<Report>(&format!("/v1/rollouts/{id}/report")).await {
+        Ok(report) => Ok(report.criteria),
+        Err(failure) if failure.diagnostics.iter().any(|diagnostic| diagnostic.code == "BW0304") => Err(failure),
+        Err(failure) => {
+            eprint!("the figures of the whole rollout cannot be shown:\n{failure}");
+            Ok(Vec::new())
+        }
+    }
+}

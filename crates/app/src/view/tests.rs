@@ -1,0 +1,242 @@
+//! Rollouts in every state, as people read them.
+
+use bellwether_control::types::{Live, Status};
+use bellwether_core::{
+    analysis::Judgement,
+    rollout::{ControllerView, RolloutView},
+    spec::Triggers,
+    time::Millis,
+};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// 2026-11-23 02:00:00 UTC, and milliseconds after it.
+fn at(seconds: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "moments of a test")]
+    let after = (seconds * 1e3) as u64;
+    1_795_399_200_000 + after
+}
+
+fn judgement(id: &str, metric: &str, unit: &str, finding: &str, verdict: &str, why: &str) -> Value {
+    json!({
+        "id": id, "metric": metric, "unit": unit, "baseline": 16.03, "value": 20.93, "limit": 24.05, "samples": 2876,
+        "finding": finding, "verdict": verdict, "smallest_harm": 3.1, "why": why,
+    })
+}
+
+fn passed() -> Value {
+    let judgements = [
+        judgement(
+            "R31",
+            "response time, p95",
+            "ms",
+            "no_harm_seen",
+            "pass",
+            "green's p95 is 131 % of the baseline's, and 150 % are borne",
+        ),
+        judgement("R35", "model call success", "%", "cannot_tell_yet", "inconclusive", "12 calls say too little"),
+    ];
+    json!({"judgements": judgements, "last_second": 700})
+}
+
+fn alarm() -> Value {
+    json!({
+        "trigger": "alarm", "kind": "errors", "shared": false, "harm_began": at(2461.2),
+        "agents": ["log-reader", "metrics-keeper"], "types": ["monitoring"],
+        "why": "41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue",
+        "figures": [
+            {"name": "odds against equal sides", "value": 1130.4, "limit": 100.0, "unit": ":1"},
+            {"name": "errors of green", "value": 31.3, "limit": 5.0, "unit": "%"},
+            {"name": "errors of blue", "value": 0.0, "limit": null, "unit": "%"},
+        ],
+    })
+}
+
+fn record(trigger: Value, began: f64, shifted: Option<f64>, validated: Option<f64>) -> Value {
+    json!({
+        "trigger": trigger, "also": [], "harm_began": if trigger["trigger"] == "alarm" { Some(at(2461.2)) } else { None },
+        "began": at(began), "shifted": shifted.map(at), "swapped": shifted.map(|s| at(s + 1.0)), "validated": validated.map(at),
+        "checked": validated.is_some(), "fault": null,
+    })
+}
+
+/// Two phases, the first of which passed.
+fn rollout(state: Value, more: Value) -> RolloutView {
+    let phase = |name: &str, agents: u64, cumulative: u64, record: Value| json!({"name": name, "agents": agents, "agents_cumulative": cumulative, "bake": 1_800_000, "batches": 1, "record": record});
+    let canary = json!({
+        "name": "canary", "agents_cumulative": 13, "began": at(600.0), "bake_began": at(604.0), "after_second": 604,
+        "ended": at(2404.0), "report": passed(),
+    });
+    let full = json!({
+        "name": "full", "agents_cumulative": 131, "began": at(2404.0), "bake_began": at(2431.0), "after_second": 2431,
+        "ended": null, "report": null,
+    });
+    let mut view = json!({
+        "id": 17, "release": "v2", "by": "ann", "paused": null, "refused": null, "started": at(0.0), "ended": null,
+        "stage_left": 754_000, "speed": 1.0, "phases": [phase("canary", 13, 13, canary), phase("full", 118, 131, full)],
+        "validation": null, "rollback": null, "retreats": [], "triggers": Triggers::default(), "drill": false,
+    });
+    for part in [state, more] {
+        for (key, value) in part.as_object().expect("a table") {
+            view[key] = value.clone();
+        }
+    }
+    serde_json::from_value(view).expect("it is a rollout")
+}
+
+fn baking() -> Value {
+    json!({"state": "progressing", "phase": 1, "step": "baking", "look": 1})
+}
+
+fn rolled_back() -> RolloutView {
+    let mut part =
+        record(json!({"trigger": "operator", "by": "bob", "why": "it looked odd"}), 2420.0, Some(2420.3), Some(2431.0));
+    part["agents"] = json!(["seller"]);
+    rollout(
+        json!({"state": "rolled_back"}),
+        json!({
+            "ended": at(2491.0), "stage_left": null, "rollback": record(alarm(), 2473.5, Some(2473.9), Some(2491.0)),
+            "retreats": [part],
+        }),
+    )
+}
+
+fn criteria() -> Vec<Judgement> {
+    let all = [
+        judgement("R30", "task processing rate", "tasks/s", "no_harm_seen", "pass", "as before"),
+        judgement("R31", "response time, p95", "ms", "no_harm_seen", "pass", "as before"),
+    ];
+    all.into_iter().map(|one| serde_json::from_value(one).expect("a judgement")).collect()
+}
+
+#[test]
+fn why_begins_with_what_to_do_and_goes_on_with_every_decision() {
+    insta::assert_snapshot!(why(&rolled_back(), &criteria()).join("\n"));
+}
+
+#[test]
+fn a_rollback_in_short_says_what_fired_and_how_long_it_took() {
+    insta::assert_snapshot!(describe(&rolled_back()).join("\n"));
+}
+
+#[test]
+fn a_rollback_that_missed_a_limit_or_is_not_over_says_so() {
+    let shown = |state: &str, record: Value| {
+        let rollout = rollout(json!({"state": state, "step": "shift"}), json!({"rollback": record}));
+        undone(rollout.rollback.as_ref().expect("there is one")).join("\n")
+    };
+    let mut late = record(alarm(), 2499.0, Some(2599.0), None);
+    late["fault"] = json!("health checks of billing fail");
+    late["also"] = json!([{"trigger": "crash_loop", "agent": "seller", "exits": 3, "first": at(2500.0)}]);
+    insta::assert_snapshot!(shown("needs_attention", late), @r"
+    fired: errors (R41): 41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue
+    then:  crash loop (R99): green of seller ended 3 times by itself
+    times: detected 37.8s (R46: MISSED, below 30s) · traffic on blue 1m40s (R47: MISSED, below 1m) · blue validated not yet (R48: below 2m) · in all not yet (R49: below 3m30s)
+    blue:  health checks of billing fail
+    ");
+    let by_hand = record(json!({"trigger": "operator", "by": "bob", "why": ""}), 2499.0, None, None);
+    insta::assert_snapshot!(shown("rolling_back", by_hand), @r"
+    fired: asked by bob
+    times: traffic on blue not yet (R47: below 1m) · blue validated not yet (R48: below 2m) · in all not yet (R49: below 3m30s)
+    ");
+}
+
+#[test]
+fn there_is_something_to_do_in_every_state() {
+    let paused =
+        |reason: Value| rollout(json!({"state": "progressing", "phase": 1, "step": "held"}), json!({"paused": reason}));
+    let mut part = record(alarm(), 2473.5, Some(2473.9), Some(2480.0));
+    part["agents"] = json!(["log-reader", "metrics-keeper"]);
+    let mut partly = paused(json!({"reason": "partly_rolled_back", "why": "errors of log-reader"}));
+    partly.retreats = vec![serde_json::from_value(part).expect("a part")];
+    let back = |shifted, fault: Option<&str>| {
+        let mut back = record(alarm(), 2473.5, shifted, None);
+        back["fault"] = json!(fault);
+        json!({"rollback": back})
+    };
+    let drill =
+        json!({"drill": true, "rollback": record(json!({"trigger": "drill"}), 2473.5, Some(2473.9), Some(2480.0))});
+    let states = [
+        ("preflight", rollout(json!({"state": "preflight"}), json!({}))),
+        ("baking", rollout(baking(), json!({}))),
+        ("warming", rollout(json!({"state": "progressing", "phase": 1, "step": "warming", "batch": 0}), json!({}))),
+        ("held by a person", paused(json!({"reason": "asked", "by": "bob", "why": "lunch"}))),
+        ("thin evidence", paused(json!({"reason": "thin_evidence"}))),
+        ("shared fault", paused(json!({"reason": "shared_fault", "why": "connections to the model server fail"}))),
+        ("partly rolled back", partly),
+        ("validating", rollout(json!({"state": "validating", "judging": false}), json!({}))),
+        ("completed", rollout(json!({"state": "completed"}), json!({}))),
+        ("committed", rollout(json!({"state": "committed"}), json!({}))),
+        ("rolling back", rollout(json!({"state": "rolling_back", "step": "shift"}), back(None, None))),
+        (
+            "validating blue",
+            rollout(
+                json!({"state": "rolling_back", "step": "validate"}),
+                back(Some(2474.0), Some("billing is not ready")),
+            ),
+        ),
+        ("rolled back", rolled_back()),
+        ("drilled", rollout(json!({"state": "rolled_back"}), drill)),
+        (
+            "needs attention",
+            rollout(
+                json!({"state": "needs_attention"}),
+                back(Some(2474.0), Some("the model server cannot be reached")),
+            ),
+        ),
+        ("stuck", rollout(json!({"state": "needs_attention"}), back(None, None))),
+        (
+            "preflight failed",
+            rollout(json!({"state": "preflight_failed"}), json!({"refused": "no task ended in 60 s"})),
+        ),
+    ];
+    let mut page = Vec::new();
+    for (name, rollout) in &states {
+        let advice = advice(rollout);
+        assert!((1..=3).contains(&advice.len()), "{name}: {advice:#?}");
+        page.push(format!("{name}\n  {}", advice.join("\n  ")));
+    }
+    insta::assert_snapshot!(page.join("\n"));
+}
+
+fn status(rollout: RolloutView) -> Status {
+    let controller = ControllerView { generation: Default::default(), agents: Vec::new(), rollout: Some(rollout) };
+    Status { fleet: "example".to_owned(), controller, live: Live::default() }
+}
+
+#[test]
+fn lines_tell_what_fired_once_and_the_times_at_the_end() {
+    let mut narrator = Narrator::default();
+    let mut part = record(alarm(), 2473.5, Some(2473.9), None);
+    part["agents"] = json!(["log-reader", "metrics-keeper"]);
+    let back = |validated| json!({"rollback": record(alarm(), 2473.5, Some(2473.9), validated), "retreats": []});
+    let mut part_back = part.clone();
+    part_back["validated"] = json!(at(2480.0));
+    let steps = [
+        rollout(json!({"state": "progressing", "phase": 1, "step": "halfway", "next": 1}), json!({})),
+        rollout(baking(), json!({"retreats": [part]})),
+        rollout(baking(), json!({"retreats": [part_back]})),
+        rollout(json!({"state": "rolling_back", "step": "shift"}), back(None)),
+        rollout(json!({"state": "rolling_back", "step": "validate"}), back(None)),
+        rollout(json!({"state": "rolled_back"}), back(Some(2491.0))),
+        rollout(json!({"state": "rolled_back"}), back(Some(2491.0))),
+    ];
+    let mut said = Vec::new();
+    for (second, rollout) in (1_u64..).zip(steps) {
+        said.extend(narrator.tell(&status(rollout), Millis::from_secs(second)));
+    }
+    insta::assert_snapshot!(said.join("\n"), @r"
+    [   1.0s] canary: judged: cannot tell yet (not passed: R35)
+    [   1.0s] phase 2 of 2, full: the first half bakes · 0 of 0 on green
+    [   2.0s] 2 agents go back to blue and stay there (log-reader, metrics-keeper): errors (R41): 41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue
+    [   2.0s] phase 2 of 2, full: baking · 0 of 0 on green
+    [   3.0s] that part is back on validated blue; detected 12.3s (R46: below 30s) · traffic on blue 400ms (R47: below 1m) · blue validated 6.1s (R48: below 2m) · in all 18.8s (R49: below 3m30s)
+    [   4.0s] rolling back: errors (R41): 41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue
+    [   4.0s] rolling back: traffic to blue · 0 of 0 on green
+    [   5.0s] rolling back: validating blue · 0 of 0 on green
+    [   6.0s] rolled back · 0 of 0 on green
+    [   6.0s] fired: errors (R41): 41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue
+    [   6.0s] times: detected 12.3s (R46: below 30s) · traffic on blue 400ms (R47: below 1m) · blue validated 17.1s (R48: below 2m) · in all 29.8s (R49: below 3m30s)
+    ");
+}
