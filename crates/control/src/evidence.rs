@@ -13,7 +13,7 @@ use bellwether_core::{
     spec::Spec,
     time::UnixMillis,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::spawn_blocking};
 
 use crate::{api::types::ReportQuery, effects::send, journal::Journal, links::Link, reactor::Input, usage::Beat};
 
@@ -143,34 +143,50 @@ impl Evidence {
         from_wall: UnixMillis,
         until_wall: UnixMillis,
     ) -> Result<analysis::Window, Missing> {
-        let types: BTreeMap<&AgentName, &AgentType> =
-            self.spec.agents.iter().map(|agent| (&agent.name, &agent.agent_type)).collect();
-        let type_of = |name: &AgentName| types.get(name).copied().cloned();
+        let types = self.spec.agents.iter().map(|agent| (agent.name.clone(), agent.agent_type.clone()));
+        let types: Arc<BTreeMap<AgentName, AgentType>> = Arc::new(types.collect());
         let mut window = analysis::Window::default();
         let mut next = after;
         while next < until {
             let (records, last) = self.page(next).await?;
             let Some(newest) = records.last().map(|record| record.number) else { break };
-            for record in records.iter().filter(|record| record.number <= until) {
-                window.second(record, &type_of);
-            }
+            let types = types.clone();
+            // A page of a large fleet is a second of work, which the reactor must not wait for.
+            let add = move || {
+                let type_of = |name: &AgentName| types.get(name).cloned();
+                for record in records.iter().filter(|record| record.number <= until) {
+                    window.second(record, &type_of);
+                }
+                window
+            };
+            window = spawn_blocking(add).await?;
             next = newest;
             if newest >= last {
                 break;
             }
         }
         let agents = u32::try_from(self.spec.agents.len()).unwrap_or(u32::MAX);
-        for without_ready in self.stored(move |journal| journal.availability(after, until)).await? {
-            window.availability(agents, without_ready);
-        }
-        for beat in self.beats(from_wall, until_wall).await? {
-            let sample = beat.agents.into_iter().filter(|agent| agent.serving).filter_map(|agent| {
-                let cpu_cores = agent.cpu_cores?;
-                Some(AgentUsage { agent: agent.agent, side: agent.side, memory_bytes: agent.memory_bytes, cpu_cores })
-            });
-            window.usage(&sample.collect::<Vec<_>>());
-        }
-        Ok(window)
+        let samples_until = until_wall.0.min(i64::MAX.cast_unsigned());
+        self.stored(move |journal| {
+            for without_ready in journal.availability(after, until)? {
+                window.availability(agents, without_ready);
+            }
+            for text in journal.usage(from_wall.0, samples_until)? {
+                let beat: Beat = serde_json::from_str(&text)?;
+                let sample = beat.agents.into_iter().filter(|agent| agent.serving).filter_map(|agent| {
+                    let cpu_cores = agent.cpu_cores?;
+                    Some(AgentUsage {
+                        agent: agent.agent,
+                        side: agent.side,
+                        memory_bytes: agent.memory_bytes,
+                        cpu_cores,
+                    })
+                });
+                window.usage(&sample.collect::<Vec<_>>());
+            }
+            Ok(window)
+        })
+        .await
     }
 
     /// The oldest records after this number, as many as the gateway hands out at once, and the number of its newest.
@@ -181,20 +197,13 @@ impl Evidence {
         }
     }
 
-    async fn beats(&self, from: UnixMillis, until: UnixMillis) -> Result<Vec<Beat>, Missing> {
-        let until = until.0.min(i64::MAX.cast_unsigned());
-        let texts = self.stored(move |journal| journal.usage(from.0, until)).await?;
-        texts.iter().map(|text| serde_json::from_str(text).map_err(Missing::from)).collect()
-    }
-
-    async fn stored<T, F>(&self, read: F) -> Result<Vec<T>, Missing>
+    async fn stored<T, F>(&self, read: F) -> Result<T, Missing>
     where
         T: Send + 'static,
-        F: FnOnce(&Journal) -> Result<Vec<T>, crate::error::Error> + Send + 'static,
+        F: FnOnce(&Journal) -> Result<T, Missing> + Send + 'static,
     {
         let path = self.journal.clone();
-        let read = move || Journal::open(&path).and_then(|journal| read(&journal));
-        Ok(tokio::task::spawn_blocking(read).await??)
+        spawn_blocking(move || read(&Journal::open(&path)?)).await?
     }
 }
 

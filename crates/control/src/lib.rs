@@ -15,6 +15,7 @@ mod health;
 mod journal;
 mod launch;
 mod links;
+mod measured;
 mod probe;
 mod reactor;
 mod run;

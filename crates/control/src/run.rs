@@ -4,7 +4,7 @@ use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
 use bellwether_core::{
     port::{driver, gateway},
-    rollout::{Controller, Event, FleetAgent},
+    rollout::{Controller, Event, FleetAgent, VerbKind},
     spec::Spec,
     time::UnixMillis,
 };
@@ -22,6 +22,7 @@ use crate::{
     journal::Journal,
     launch::{Entrance, Launcher},
     links::Link,
+    measured::TrafficLog,
     probe::Prober,
     reactor::{Input, Reactor},
     usage::UsageLog,
@@ -58,14 +59,17 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
     let entrance = Entrance { port: config.gateway_port, by_address: config.by_address };
     let mut launcher = Launcher::new((*spec).clone(), entrance, &config.state)?;
     let mut machine = Controller::default();
+    let mut usage = UsageLog::default();
     let mut decided = UnixMillis::default();
     let mut last_record = journal.replay(|seq, now, event| {
-        if matches!(event, Event::Verb(_) | Event::Alarm { .. }) {
+        if matches!(&event, Event::Verb(verb) if lets_go_on(verb.verb)) || matches!(event, Event::Alarm { .. }) {
             decided = now.wall;
         }
         let unreplayable =
             |refusal: bellwether_core::rollout::Refusal| Error::Unreplayable { seq, why: refusal.to_string() };
-        machine.step(now, event).map(drop).map_err(unreplayable)
+        machine.step(now, event.clone()).map_err(unreplayable)?;
+        usage.seen.happened(now.wall, &event, &machine);
+        Ok(())
     })?;
     if machine.is_declared() {
         same_fleet(&spec, &machine)?;
@@ -101,7 +105,8 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
         clock,
         inputs: received,
         effects,
-        usage: UsageLog::default(),
+        usage,
+        traffic: TrafficLog::default(),
         watching: Watching::new(decided),
         health,
         bundles,
@@ -134,6 +139,13 @@ fn same_fleet(spec: &Spec, machine: &Controller) -> Result<(), Error> {
     let added = names(declared.difference(&held).collect());
     let gone = names(held.difference(&declared).collect());
     Err(Error::OtherFleet(format!("only in the file: [{added}]; only in the state: [{gone}]")))
+}
+
+fn lets_go_on(verb: VerbKind) -> bool {
+    match verb {
+        VerbKind::Resume | VerbKind::Promote => true,
+        VerbKind::Pause | VerbKind::Rollback | VerbKind::Commit => false,
+    }
 }
 
 /// A channel of a link's own whose news reach the reactor as its inputs.

@@ -1,17 +1,17 @@
-//! What instances use, as the driver measured it: peaks for the plan, samples for the verdicts.
+//! What instances use, as the driver measured it: needs for the plan, samples for the verdicts and the watch.
 
 use std::collections::BTreeMap;
 
 use bellwether_core::{
     id::{AgentName, InstanceId, RevisionId, Side},
-    plan::{self, Measured},
     port::driver::{HostUsage, Usage},
     rollout::Controller,
-    spec::{AgentSpec, Release, Spec},
     time::UnixMillis,
     watch::{InstanceUsage, UsageBeat},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::measured::Seen;
 
 /// One beat, reduced to agents and sides. Kept in the controller's store until it is too old.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,18 +53,6 @@ pub(crate) struct UsageLog {
     pub(crate) memory_peak_bytes: u64,
 }
 
-/// What agents were seen to need, by the revision that they ran: one release says nothing about the next.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
-    needs: BTreeMap<(AgentName, RevisionId), Needed>,
-    present_memory_bytes: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Needed {
-    memory_peak_bytes: u64,
-}
-
 impl UsageLog {
     pub(crate) fn beat(&mut self, wall_ms: u64, sample: &[Usage], host: HostUsage, machine: &Controller) -> Beat {
         let before = std::mem::take(&mut self.last);
@@ -86,49 +74,25 @@ impl UsageLog {
                 Side::Blue => machine.blue_revision(agent),
                 Side::Green => greens.get(agent).copied(),
             };
+            let serves = serving.get(agent).copied().flatten() == Some(side);
             if let Some(revision) = revision {
-                self.seen.count(agent, revision, usage.memory_bytes);
+                let idle_cores = cpu_cores.filter(|_| !serves && machine.is_ready(usage.instance));
+                let busy_cores = cpu_cores.filter(|_| serves);
+                self.seen.used(agent, revision, usage.memory_bytes, busy_cores, idle_cores);
             }
             beat.agents.push(AgentBeat {
                 agent: agent.clone(),
                 side,
-                serving: serving.get(agent).copied().flatten() == Some(side),
+                serving: serves,
                 memory_bytes: usage.memory_bytes,
                 cpu_cores,
             });
         }
-        self.seen.present_memory_bytes = Some(host.memory_total_bytes).filter(|&bytes| bytes > 0);
+        self.seen.host(&host);
         self.host = host;
         self.memory_bytes = beat.memory_bytes;
         self.memory_peak_bytes = self.memory_peak_bytes.max(beat.memory_bytes);
         beat
-    }
-}
-
-impl Seen {
-    /// Whether the driver has told anything yet.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.present_memory_bytes.is_none()
-    }
-
-    /// What a plan for this release may rest on; `spec` is the fleet as it runs.
-    pub(crate) fn measured(&self, spec: &Spec, release: &Release) -> Measured {
-        let needed = |agent: &AgentSpec, revision: &RevisionId| {
-            let needed = self.needs.get(&(agent.name.clone(), revision.clone()))?;
-            Some((agent.name.clone(), needed.memory_peak_bytes))
-        };
-        let agents = spec.agents.iter();
-        Measured {
-            present_memory_bytes: self.present_memory_bytes,
-            blue_peak_bytes: agents.clone().filter_map(|agent| needed(agent, &agent.revision.id)).collect(),
-            green_peak_bytes: agents.filter_map(|agent| needed(agent, &plan::revision_of(agent, release).id)).collect(),
-            ..Measured::default()
-        }
-    }
-
-    fn count(&mut self, agent: &AgentName, revision: &RevisionId, memory_bytes: u64) {
-        let needed = self.needs.entry((agent.clone(), revision.clone())).or_default();
-        needed.memory_peak_bytes = needed.memory_peak_bytes.max(memory_bytes);
     }
 }
 

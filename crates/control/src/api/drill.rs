@@ -10,8 +10,7 @@ use bellwether_core::{
     time::Millis,
 };
 
-/// R47, R48 and R49, which a rehearsal must keep as well.
-const EXECUTION_MAX: Millis = Millis::from_secs(60);
+/// R48 and R49, which a rehearsal must keep as well. The limit of R47 is in the plan.
 const VALIDATION_MAX: Millis = Millis::from_secs(120);
 const END_TO_END_MAX: Millis = Millis(210_000);
 
@@ -49,7 +48,7 @@ fn shortfall(drill: &Rollout) -> Option<String> {
     let over = |what: &str, took: Millis, limit: Millis| {
         (took > limit).then(|| format!("took {took} {what}, and {limit} is the limit"))
     };
-    over("until all traffic was on blue", execution, EXECUTION_MAX)
+    over("until all traffic was on blue", execution, drill.plan.outlook.undo_max)
         .or_else(|| over("from there until blue was validated", validation, VALIDATION_MAX))
         .or_else(|| over("in all", end_to_end, END_TO_END_MAX))
 }

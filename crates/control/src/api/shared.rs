@@ -17,11 +17,7 @@ use bellwether_core::{
 use tokio::sync::mpsc;
 
 use super::types::{Live, SideLive, Status};
-use crate::{
-    evidence::Evidence,
-    reactor::Input,
-    usage::{Seen, UsageLog},
-};
+use crate::{evidence::Evidence, measured::Seen, reactor::Input, usage::UsageLog};
 
 /// Seconds that the live figures cover.
 const LIVE_SECONDS: usize = 10;

@@ -67,6 +67,7 @@ impl Reactor {
                 self.step(event, decisions);
             }
         }
+        self.usage.seen.traffic = self.traffic.second(&record);
         let without_ready = u32::try_from(self.machine.without_ready_instance()).unwrap_or(u32::MAX);
         self.journal.put_availability(record.number, without_ready, SAMPLES_KEPT_S)?;
         self.shared.live(record);

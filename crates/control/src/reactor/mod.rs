@@ -33,6 +33,7 @@ use crate::{
     health::{Health, Target},
     journal::Journal,
     links::News,
+    measured::TrafficLog,
     usage::UsageLog,
     watching::{Prepared, Watching},
 };
@@ -54,7 +55,7 @@ pub(crate) enum Input {
     /// The watch of a rollout was made from what the gateway's spool holds.
     Watch {
         rollout: RolloutId,
-        prepared: Box<Prepared>,
+        prepared: Prepared,
     },
     /// Records that the link did not deliver; none if they could not be read.
     Missed {
@@ -75,6 +76,7 @@ pub(crate) struct Reactor {
     pub(crate) inputs: mpsc::Receiver<Input>,
     pub(crate) effects: Effects,
     pub(crate) usage: UsageLog,
+    pub(crate) traffic: TrafficLog,
     pub(crate) watching: Watching,
     pub(crate) health: Health,
     pub(crate) bundles: Bundles,
@@ -146,13 +148,10 @@ impl Reactor {
                 }
                 Input::Verb { verb, reply } => {
                     let result = self.try_step(Event::Verb(verb), &mut decisions);
-                    if result.is_ok() {
-                        self.watching.decided(self.clock.now().wall);
-                    }
                     decisions.replies.push(Box::new(move || drop(reply.send(result))));
                 }
                 Input::Watch { rollout, prepared } => {
-                    let alarms = self.watching.prepared(rollout, *prepared);
+                    let alarms = self.watching.prepared(rollout, prepared);
                     self.alarm(alarms, &mut decisions);
                 }
                 Input::Missed { rollout, records } => self.missed(rollout, records.as_deref(), &mut decisions),
@@ -196,6 +195,7 @@ impl Reactor {
         {
             tracing::info!(rollout = %rollout.id, state = ?rollout.state, "rollout moved");
         }
+        self.usage.seen.happened(now.wall, &event, &self.machine);
         decisions.records.push((now, event));
         Ok(())
     }

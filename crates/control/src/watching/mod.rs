@@ -11,7 +11,7 @@ mod tests;
 use bellwether_core::{
     id::RolloutId,
     observation::Second,
-    rollout::{Event, Rollout, State},
+    rollout::{Event, RollbackStep, Rollout, State},
     time::{Millis, UnixMillis},
     watch::{Alarm, HealthCheck, UsageBeat, Watch},
 };
@@ -20,15 +20,18 @@ pub(crate) use prepare::{Job, Prepared};
 
 /// The span of a record.
 const SECOND: Millis = Millis::from_secs(1);
+/// A fault that only reads differently, as its numbers went on, is told after so many records: it may stand for hours.
+const REWORDED_AFTER: u64 = 10;
 
 pub(crate) struct Watching {
     stage: Stage,
-    /// When the last decision was taken that old records must not overrule: a person's, and before a restart also
-    /// an alarm, because alarms up to there were acted on. Alarms from records that closed earlier, which only a
-    /// reading of the spool brings, are dropped: whoever resumed a rollout has seen what it was held for.
+    /// When the controller before this one last took in an alarm, or a person let a rollout go on. What older records
+    /// raise while the watch is made again is dropped: it was acted on, or whoever resumed has seen it.
     decided: UnixMillis,
     /// The number of the newest record that was told.
     newest: u64,
+    /// The number of the record after which the machine was last told of blue.
+    blue_told: u64,
 }
 
 enum Stage {
@@ -38,7 +41,7 @@ enum Stage {
     Preparing {
         rollout: RolloutId,
     },
-    Watching(Box<Watched>),
+    Watching(Watched),
     /// There is no baseline to watch against. All that can be said of blue then is whether its model server answers.
     Blind {
         rollout: RolloutId,
@@ -48,7 +51,7 @@ enum Stage {
 
 struct Watched {
     rollout: RolloutId,
-    watch: Watch,
+    watch: Box<Watch>,
     /// The number of the last record that went in.
     fed: u64,
     /// Records after that one are being read.
@@ -57,7 +60,7 @@ struct Watched {
 
 impl Watching {
     pub(crate) fn new(decided: UnixMillis) -> Self {
-        Self { stage: Stage::Idle, decided, newest: 0 }
+        Self { stage: Stage::Idle, decided, newest: 0, blue_told: 0 }
     }
 
     /// Takes up or drops the watch as the rollout wants it. The answer is what to read, if anything.
@@ -77,11 +80,6 @@ impl Watching {
         Some(Job::Prepare { rollout: Box::new(rollout.clone()), after: until })
     }
 
-    /// A person decided something about the rollout.
-    pub(crate) fn decided(&mut self, at: UnixMillis) {
-        self.decided = self.decided.max(at);
-    }
-
     /// Whether anybody is interested in usage and health.
     pub(crate) fn is_on(&self) -> bool {
         matches!(self.stage, Stage::Watching(_))
@@ -94,7 +92,7 @@ impl Watching {
         match prepared {
             Prepared::Ready { watch, fed, alarms } => {
                 tracing::info!(%rollout, fed, "watching");
-                self.stage = Stage::Watching(Box::new(Watched { rollout, watch, fed, fetching: false }));
+                self.stage = Stage::Watching(Watched { rollout, watch, fed, fetching: false });
                 self.not_overruled(alarms)
             }
             Prepared::NoBaseline(error) => {
@@ -140,11 +138,10 @@ impl Watching {
         for second in records.unwrap_or_default() {
             if second.number > watched.fed {
                 watched.fed = second.number;
-                let raised = watched.watch.second(second, phase_at(rollout, second.at));
-                alarms.extend(raised.into_iter().map(|alarm| (second.at, alarm)));
+                alarms.extend(watched.watch.second(second, phase_at(rollout, second.at)));
             }
         }
-        self.not_overruled(alarms)
+        alarms
     }
 
     pub(crate) fn usage(&mut self, beat: &UsageBeat) -> Vec<Alarm> {
@@ -163,14 +160,15 @@ impl Watching {
 
     /// What the machine is to be told of blue after this record, which must lie wholly after the traffic's return to
     /// blue. None where it knows, or where nothing can be said yet.
-    pub(crate) fn blue(&self, second: &Second, rollout: &Rollout) -> Option<Event> {
+    pub(crate) fn blue(&mut self, second: &Second, rollout: &Rollout) -> Option<Event> {
         match rollout.state {
-            State::RollingBack { .. } | State::NeedsAttention => {}
+            State::RollingBack { step: RollbackStep::Validate } | State::NeedsAttention => {}
             State::Preflight
             | State::Progressing { .. }
             | State::Validating { .. }
             | State::Completed
             | State::Committed
+            | State::RollingBack { step: RollbackStep::Shift | RollbackStep::Swap }
             | State::RolledBack
             | State::PreflightFailed => return None,
         }
@@ -183,8 +181,13 @@ impl Watching {
             Stage::Blind { fault, .. } => fault.clone(),
             Stage::Watching(_) | Stage::Preparing { .. } | Stage::Idle => return None,
         };
+        let reworded = record.checked && record.fault.is_some() && fault.is_some();
         let known = record.checked && record.fault == fault;
-        (!known).then_some(Event::RollbackChecked { rollout: rollout.id, fault })
+        if known || reworded && second.number < self.blue_told + REWORDED_AFTER {
+            return None;
+        }
+        self.blue_told = second.number;
+        Some(Event::RollbackChecked { rollout: rollout.id, fault })
     }
 
     fn missing(&mut self, rollout: &Rollout) -> Option<Job> {
@@ -200,7 +203,11 @@ impl Watching {
     fn not_overruled(&self, alarms: Vec<(UnixMillis, Alarm)>) -> Vec<Alarm> {
         let (counted, dropped): (Vec<_>, Vec<_>) = alarms.into_iter().partition(|(at, _)| *at > self.decided);
         for (_, alarm) in dropped {
-            tracing::info!(kind = alarm.kind.name(), why = alarm.why, "an alarm from before the last decision");
+            tracing::info!(
+                kind = alarm.kind.name(),
+                why = alarm.why,
+                "an alarm of records from before the last decision"
+            );
         }
         counted.into_iter().map(|(_, alarm)| alarm).collect()
     }

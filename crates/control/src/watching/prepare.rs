@@ -31,7 +31,7 @@ pub(crate) enum Job {
 /// What came of reading for a watch.
 pub(crate) enum Prepared {
     Ready {
-        watch: Watch,
+        watch: Box<Watch>,
         /// The number of the last record that went in.
         fed: u64,
         /// What was raised on the way, each with the time of its record.
@@ -50,7 +50,7 @@ impl Job {
             Self::Prepare { rollout, after } => {
                 let rollout = Arc::new(*rollout);
                 let read = insist("prepare the watch", || prepare(&evidence, &rollout, &spec, after)).await;
-                Input::Watch { rollout: rollout.id, prepared: Box::new(read.unwrap_or(Prepared::Unreadable)) }
+                Input::Watch { rollout: rollout.id, prepared: read.unwrap_or(Prepared::Unreadable) }
             }
             Self::Fetch { rollout, after } => {
                 let records = insist("read what the link did not deliver", || all_after(&evidence, after)).await;
@@ -74,7 +74,7 @@ async fn prepare(
         Err(error) => return Ok(Prepared::NoBaseline(error.to_string())),
     };
     let (fleet, plan) = (spec.clone(), rollout.plan.clone());
-    let mut watch = spawn_blocking(move || set_up(&fleet, &plan, &baseline)).await?;
+    let mut watch = spawn_blocking(move || Box::new(set_up(&fleet, &plan, &baseline))).await?;
     let (mut fed, mut alarms) = (after, Vec::new());
     loop {
         let (records, last) = evidence.page(fed).await?;

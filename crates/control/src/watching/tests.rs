@@ -4,7 +4,6 @@ use bellwether_core::{
     analysis::{Baseline, Window},
     id::{AgentType, Side},
     observation::{Cell, Tasks},
-    rollout::RollbackStep,
     watch::AlarmKind,
 };
 
@@ -48,7 +47,7 @@ fn alarm(why: &str) -> Alarm {
 }
 
 fn ready(alarms: Vec<(UnixMillis, Alarm)>) -> Prepared {
-    Prepared::Ready { watch: watch(), fed: 20, alarms }
+    Prepared::Ready { watch: Box::new(watch()), fed: 20, alarms }
 }
 
 /// Watching, with record 20 as the last that went in.
@@ -106,9 +105,8 @@ fn a_spool_that_could_not_be_read_is_read_again() {
 fn an_alarm_from_before_the_last_decision_is_dropped() {
     let machine = progressing();
     let rollout = machine.rollout().unwrap();
-    let mut watching = Watching::new(UnixMillis(30_000));
+    let mut watching = Watching::new(UnixMillis(40_000));
     watching.follow(Some(rollout));
-    watching.decided(UnixMillis(40_000));
     let alarms =
         vec![(UnixMillis(35_000), alarm("a person has seen it and resumed")), (UnixMillis(41_000), alarm("unseen"))];
     let counted: Vec<String> =
@@ -141,7 +139,27 @@ fn records_that_the_link_lost_are_read_and_none_is_taken_twice() {
 }
 
 #[test]
-fn blue_is_checked_after_a_whole_second_with_the_traffic_and_told_once() {
+fn instances_that_fail_their_health_checks_in_a_row_raise_an_alarm() {
+    let machine = progressing();
+    let mut watching = watching(machine.rollout().unwrap());
+    let mut check = |number: u64| {
+        let fault = Some("it answered 503".to_owned());
+        let agent = "a".into();
+        let instance = bellwether_core::id::InstanceId(1);
+        watching.health(&HealthCheck {
+            at: UnixMillis(21_000 + number * 3000),
+            instance,
+            agent,
+            side: Side::Green,
+            fault,
+        })
+    };
+    assert_eq!((check(1), check(2)), (None, None));
+    assert_eq!(check(3).map(|alarm| alarm.kind), Some(AlarmKind::Health));
+}
+
+#[test]
+fn blue_is_checked_after_whole_seconds_with_the_traffic_and_told_once() {
     let mut machine = progressing();
     roll_back(&mut machine, 29);
     let mut rollout = shifted(machine.rollout().unwrap().clone());
@@ -159,6 +177,28 @@ fn blue_is_checked_after_a_whole_second_with_the_traffic_and_told_once() {
     assert_eq!(watching.blue(&now, &rollout), None);
     rollout.rollback.as_mut().unwrap().fault = Some("what was wrong a second ago".into());
     assert_eq!(watching.blue(&now, &rollout), Some(told));
+}
+
+#[test]
+fn a_fault_of_blue_that_only_reads_differently_is_told_now_and_then() {
+    let mut machine = progressing();
+    roll_back(&mut machine, 29);
+    let mut rollout = shifted(machine.rollout().unwrap().clone());
+    rollout.state = State::NeedsAttention;
+    let mut watching = watching(&rollout);
+    let mut told = 0;
+    for number in 21..=60 {
+        let mut second = second(number);
+        let cell = &mut second.cells[0];
+        (cell.tasks.completed, cell.tasks.failed) = (0, number);
+        watching.second(&second, &rollout);
+        if let Some(Event::RollbackChecked { fault, .. }) = watching.blue(&second, &rollout) {
+            let record = rollout.rollback.as_mut().unwrap();
+            (record.checked, record.fault) = (true, fault);
+            told += 1;
+        }
+    }
+    assert_eq!(told, 3, "at 31, 41 and 51");
 }
 
 #[test]
