@@ -61,19 +61,20 @@ impl Recorder {
     pub(crate) fn ended(&self, key: &Key, outcome: Option<Outcome>, count: impl FnOnce(&mut Cell)) {
         let mut open = self.lock();
         let Open { cells, streaks } = &mut *open;
-        let cell = cell_of(cells, key);
-        count(cell);
-        if let Some(outcome) = outcome {
-            streaks.count(&key.agent, key.served, outcome, &mut cell.signs);
-        }
+        with_cell(cells, key, |cell| {
+            count(cell);
+            if let Some(outcome) = outcome {
+                streaks.count(&key.agent, key.served, outcome, &mut cell.signs);
+            }
+        });
     }
 
     pub(crate) fn calls(&self, key: &Key, count: impl FnOnce(&mut Calls)) {
-        count(&mut cell_of(&mut self.lock().cells, key).calls);
+        with_cell(&mut self.lock().cells, key, |cell| count(&mut cell.calls));
     }
 
     pub(crate) fn signs(&self, key: &Key, count: impl FnOnce(&mut Signs)) {
-        count(&mut cell_of(&mut self.lock().cells, key).signs);
+        with_cell(&mut self.lock().cells, key, |cell| count(&mut cell.signs));
     }
 
     /// The agent's green counts as blue from here on.
@@ -91,9 +92,10 @@ impl Recorder {
         let mut open = self.lock();
         for Silent { key, stalled, quiet } in gauges.silences {
             if stalled > SILENCE_MIN || quiet > SILENCE_MIN {
-                let signs = &mut cell_of(&mut open.cells, &key).signs;
                 let written = |span: Millis| if span > SILENCE_MIN { span.0 } else { 0 };
-                (signs.stalled_ms, signs.quiet_ms) = (written(stalled), written(quiet));
+                with_cell(&mut open.cells, &key, |cell| {
+                    (cell.signs.stalled_ms, cell.signs.quiet_ms) = (written(stalled), written(quiet));
+                });
             }
         }
         let mut cells: Vec<Cell> = mem::take(&mut open.cells).into_values().collect();
@@ -120,8 +122,11 @@ impl Recorder {
     }
 }
 
-fn cell_of<'a>(cells: &'a mut HashMap<Key, Cell>, key: &Key) -> &'a mut Cell {
-    cells.entry(key.clone()).or_insert_with(|| Cell {
+fn with_cell(cells: &mut HashMap<Key, Cell>, key: &Key, count: impl FnOnce(&mut Cell)) {
+    if let Some(cell) = cells.get_mut(key) {
+        return count(cell);
+    }
+    count(cells.entry(key.clone()).or_insert_with(|| Cell {
         agent: key.agent.clone(),
         model: key.model.clone(),
         drawn: key.drawn,
@@ -130,7 +135,7 @@ fn cell_of<'a>(cells: &'a mut HashMap<Key, Cell>, key: &Key) -> &'a mut Cell {
         calls: Calls::default(),
         pushes: Pushes::default(),
         signs: Signs::default(),
-    })
+    }));
 }
 
 #[cfg(test)]

@@ -46,16 +46,20 @@ pub struct Streaks {
 impl Streaks {
     /// Counts an outcome into `signs`. An agent of which nothing is known begins as one whose last outcome was good.
     pub fn count(&mut self, agent: &AgentName, served: Side, outcome: Outcome, signs: &mut Signs) {
-        let key = (agent.clone(), served);
-        let before = self.failures.get(&key).copied().unwrap_or_default();
+        let before = match outcome {
+            // The common case: nobody failed last.
+            Outcome::Good if self.failures.is_empty() => 0,
+            Outcome::Good => self.failures.remove(&(agent.clone(), served)).unwrap_or_default(),
+            Outcome::Bad => {
+                let failures = self.failures.entry((agent.clone(), served)).or_default();
+                *failures += 1;
+                *failures - 1
+            }
+        };
         if before == 0 {
             signs.trials += 1;
             signs.onsets += u64::from(outcome == Outcome::Bad);
         }
-        match outcome {
-            Outcome::Bad => self.failures.insert(key, before + 1),
-            Outcome::Good => self.failures.remove(&key),
-        };
     }
 
     pub fn failures(&self, agent: &AgentName, served: Side) -> u64 {

@@ -1,14 +1,15 @@
 use std::{net::Ipv4Addr, sync::atomic::AtomicU32};
 
 use bellwether_core::{
-    id::{Fence, Generation, InstanceId, InstanceToken, ModelName, Side},
-    observation::Second,
+    id::{AgentName, Fence, Generation, InstanceId, InstanceToken, ModelName, Side},
+    observation::{Calls, Cell, Pushes, Second, Signs, Tasks},
     port::gateway::{InstanceCard, Move},
     time::{Millis, Nanos, UnixMillis},
     traffic::{Change, Draw, Lease, Report, Route, Snapshot, State, Task, TaskId},
 };
 
 use super::*;
+use crate::limits;
 
 /// A directory that goes away with the test.
 struct Scratch(PathBuf);
@@ -175,6 +176,28 @@ fn ended_tasks_are_shown_until_their_retention_is_over_and_their_numbers_are_not
     store.commit().unwrap();
     assert_eq!(store.load().unwrap().snapshot.last_seq, 2);
     assert_eq!(store.load().unwrap().snapshot.tasks.len(), 2, "what has not ended stays");
+}
+
+#[test]
+fn an_answer_is_bounded_in_bytes_and_never_empty_for_it() {
+    let scratch = Scratch::new();
+    let mut store = Store::open(&scratch.file()).unwrap();
+    let cell = |agent: String| Cell {
+        agent: AgentName::new(agent),
+        model: ModelName::new("m"),
+        drawn: Side::Blue,
+        served: Side::Blue,
+        tasks: Tasks::default(),
+        calls: Calls::default(),
+        pushes: Pushes::default(),
+        signs: Signs { quiet_ms: 5000, ..Signs::default() },
+    };
+    let long = "a".repeat(limits::SECONDS_ANSWERED_BYTES / 2 + 1);
+    for (number, name) in [(1, &long), (2, &long), (3, &"b".to_owned()), (4, &format!("{long}{long}"))] {
+        store.spool(&Second { number, cells: vec![cell(name.clone())], ..Second::default() }).unwrap();
+    }
+    let answered = |after| store.seconds(after).unwrap().iter().map(|second| second.number).collect::<Vec<_>>();
+    assert_eq!((answered(0), answered(1), answered(3)), (vec![1], vec![2, 3], vec![4]));
 }
 
 #[test]
