@@ -17,8 +17,8 @@ pub(super) fn all(mut facts: Facts) -> serde_json::Result<Vec<File>> {
     let seconds = seconds(&mut facts)?;
     let mut files = vec![
         file("facts.json", "trigger, figures, times and state, for programs", self::facts(&facts)?),
-        file("seconds.jsonl", "what the gateway saw in each second of the last 10 minutes", seconds),
-        file("usage.jsonl", "samples of memory and CPU of the last 10 minutes", usage(&facts)?),
+        file("seconds.jsonl", "what the gateway saw in each second of the last minutes", seconds),
+        file("usage.jsonl", "samples of memory and CPU of the last minutes", usage(&facts)?),
         file("journal.jsonl", "what the controller saw and did since the phase began", journal(&facts)?),
     ];
     for tail in &facts.tails {

@@ -22,13 +22,16 @@ use crate::{error::Error, journal::Journal, usage::Beat};
 pub(super) const BACK: Millis = Millis::from_mins(10);
 /// One record each second.
 const RECORDS_MAX: u64 = BACK.0 / 1000;
+/// As long as traffic is not on blue: reading keeps the gateway from cutting over, and there is a second time.
+const RECORDS_MOVING_MAX: u64 = 120;
 /// Answers of the gateway until its newest record is there.
 const PAGES_MAX: u32 = 5;
 
 pub(super) async fn gather(request: Request) -> Result<Facts, BundleError> {
     let record = record(&request).cloned().ok_or(BundleError::NoRollback(request.rollout.id))?;
     let mut missing = Vec::new();
-    let seconds = match seconds(&request).await {
+    let records_max = if record.shifted.is_some() { RECORDS_MAX } else { RECORDS_MOVING_MAX };
+    let seconds = match seconds(&request, records_max).await {
         Ok(seconds) => seconds,
         Err(why) => {
             missing.push(Missing { what: "the one-second records of the gateway".into(), why });
@@ -45,8 +48,8 @@ pub(super) fn record(request: &Request) -> Option<&RollbackRecord> {
     }
 }
 
-async fn seconds(request: &Request) -> Result<Vec<Second>, String> {
-    let mut after = request.last_second.saturating_sub(RECORDS_MAX);
+async fn seconds(request: &Request, records_max: u64) -> Result<Vec<Second>, String> {
+    let mut after = request.last_second.saturating_sub(records_max);
     let mut seconds: Vec<Second> = Vec::new();
     for _ in 0..PAGES_MAX {
         let (records, last) = match request.gateway.ask_now(&GatewayIntent::Seconds { after }).await {
@@ -54,9 +57,9 @@ async fn seconds(request: &Request) -> Result<Vec<Second>, String> {
             Ok(other) => return Err(format!("the gateway answered something else: {other:?}")),
             Err(error) => return Err(chain(&error)),
         };
-        if last > after + 2 * RECORDS_MAX {
+        if last > after + 2 * records_max {
             // A controller that has just started does not know how far the gateway is.
-            after = last - RECORDS_MAX;
+            after = last - records_max;
             continue;
         }
         let Some(newest) = records.last().map(|record| record.number) else { break };
@@ -66,7 +69,7 @@ async fn seconds(request: &Request) -> Result<Vec<Second>, String> {
             break;
         }
     }
-    let surplus = seconds.len().saturating_sub(usize::try_from(RECORDS_MAX).unwrap_or(usize::MAX));
+    let surplus = seconds.len().saturating_sub(usize::try_from(records_max).unwrap_or(usize::MAX));
     seconds.drain(..surplus);
     Ok(seconds)
 }

@@ -192,7 +192,7 @@ pub(super) fn files() -> Vec<File> {
         |name: &str, about: &str, size: usize| File { name: name.into(), about: about.into(), bytes: vec![0; size] };
     vec![
         file("facts.json", "trigger, figures, times and state, for programs", 9_000),
-        file("seconds.jsonl", "what the gateway saw in each second of the last 10 minutes", 3 << 20),
+        file("seconds.jsonl", "what the gateway saw in each second of the last minutes", 3 << 20),
     ]
 }
 

@@ -62,7 +62,9 @@ fn journal(path: &Path) -> ControllerView {
     for (now, event) in &events {
         machine.step(*now, event.clone()).unwrap();
     }
-    Journal::open(path).unwrap().append(0, &events).unwrap();
+    if !path.exists() {
+        Journal::open(path).unwrap().append(0, &events).unwrap();
+    }
     machine.view(moment(300))
 }
 
@@ -157,6 +159,10 @@ async fn logs_samples_and_records_are_in_the_folder() {
     fs::write(scratch.0.join(format!("logs/reviewer-2.{instance}.log")), "cannot start\n").unwrap();
     let sample = r#"{"agents":[{"agent":"reviewer-2","side":"blue","serving":true,"memory_bytes":1,"cpu_cores":null}],"memory_bytes":1}"#;
     Journal::open(&request.journal).unwrap().put_usage(fixture::at(599.0).0, sample, 60_000).unwrap();
+    let mut under_way = self::request(&scratch, request.gateway.clone());
+    under_way.rollout.rollback.as_mut().unwrap().shifted = None;
+    write(under_way).await.unwrap();
+    assert_eq!(scratch.read("seconds.jsonl").lines().count(), 120, "a gateway that cuts over was kept busy");
     write(request).await.unwrap();
 
     let seconds = scratch.read("seconds.jsonl");
