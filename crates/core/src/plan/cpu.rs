@@ -9,8 +9,15 @@ use crate::{
     spec::{AgentSpec, Spec, StandbyPolicy},
 };
 
-/// Share of all CPUs that a plan uses at most; the trigger stands at 90 % (R40).
-pub(super) const CEILING: f64 = 0.85;
+/// The plan stays this far below the CPU trigger (R40).
+const BELOW_TRIGGER: f64 = 0.05;
+/// Where the trigger is switched off.
+const TRIGGER: f64 = 0.9;
+
+/// Share of all CPUs that a plan uses at most: 85 % by default.
+pub(super) fn ceiling(spec: &Spec) -> f64 {
+    spec.rollout.triggers.cpu.unwrap_or(TRIGGER) - BELOW_TRIGGER
+}
 
 /// Freezes as few warm blues as are needed, the busiest idlers first and critical ones last.
 pub(super) fn freeze(
@@ -22,7 +29,7 @@ pub(super) fn freeze(
     let Some(cpus) = measured.cpus.filter(|_| !measured.blue_cpu_cores.is_empty()) else { return Ok(None) };
     let idle = |agent: &AgentName| measured.blue_idle_cores.get(agent).copied().unwrap_or(0.0);
     let working_cores: f64 = spec.agents.iter().filter_map(|agent| measured.blue_cpu_cores.get(&agent.name)).sum();
-    let ceiling_cores = CEILING * f64::from(cpus);
+    let ceiling_cores = ceiling(spec) * f64::from(cpus);
 
     let mut warm: Vec<(&AgentSpec, &mut Standby)> = phases
         .iter_mut()
@@ -48,7 +55,7 @@ pub(super) fn freeze(
         .map(|(agent, _)| agent.name.clone())
         .collect();
     // Rounding of sums must not leave a trace of what is gone.
-    let idle_cores = declared.iter().map(idle).sum::<f64>();
+    let idle_cores = declared.iter().map(idle).fold(0.0, |sum, cores| sum + cores);
     // Where the agents that work are too much already, what stays warm is not to blame.
     if working_cores <= ceiling_cores && working_cores + idle_cores > ceiling_cores + 1e-9 {
         return Err(Stuck::Cpu { cpus, ceiling_cores, working_cores, idle_cores, warm: declared });

@@ -93,7 +93,7 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         budget,
         outlook: Outlook::default(),
     };
-    plan.outlook = outlook::outlook(&plan, spec);
+    plan.outlook = outlook::outlook(&plan, spec, measured);
     Ok(plan)
 }
 

@@ -8,6 +8,7 @@ use crate::{
     id::{AgentName, PhaseName, RevisionId, RevisionName},
     spec::{Criteria, GatePolicy, Revision, Triggers},
     time::Millis,
+    watch::Reach,
 };
 
 /// Immutable once made. `speed` has already been applied to bakes and `validation`.
@@ -157,6 +158,16 @@ pub struct Outlook {
     pub schedule: Schedule,
     /// Where agents take work that does not pass through the gateway, so that it cannot be fenced.
     pub unfenced: Option<String>,
+    /// Per phase; without measured traffic only the faults that need none to be seen.
+    #[serde(default)]
+    pub detection: Vec<Detection>,
+}
+
+/// How soon a faulty green would be seen while a phase bakes (R46).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    pub phase: PhaseName,
+    pub faults: Vec<Reach>,
 }
 
 /// How long a rollout takes.
@@ -166,13 +177,15 @@ pub struct Schedule {
     pub planned: Millis,
     /// The buffer that extended bakes may use.
     pub buffer: Millis,
-    /// For starting greens and moving traffic, estimated. Draining comes on top where blues are stopped.
+    /// For starting greens and moving traffic, estimated.
     pub moving: Millis,
+    /// The longest that has to be waited for what blues hold, where they have to be gone before the next batch.
+    pub draining: Millis,
 }
 
 impl Schedule {
-    /// With every bake extended as far as the policy allows.
+    /// With every bake extended as far as the policy allows, and every drain up to its limit.
     pub fn at_most(&self) -> Millis {
-        self.planned + self.buffer + self.moving
+        self.planned + self.buffer + self.moving + self.draining
     }
 }

@@ -48,6 +48,9 @@ pub struct Traffic {
     pub tasks_per_second: f64,
     /// The median from lease to completion.
     pub task_seconds: f64,
+    /// The longest that was seen.
+    #[serde(default)]
+    pub task_seconds_max: f64,
     /// The share that fails while nothing is wrong.
     pub base_error_rate: f64,
 }

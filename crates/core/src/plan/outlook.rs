@@ -1,9 +1,10 @@
 //! What is to be expected of a rollout: how long it takes, how far it is from blue, and what is out of reach.
 
-use super::{Outlook, Plan, PlannedPhase, Schedule, Standby};
+use super::{Detection, Measured, Outlook, Plan, PlannedPhase, Schedule, Standby};
 use crate::{
     spec::{Spec, TaskMode},
     time::Millis,
+    watch::{self, FaultClass},
 };
 
 /// Moving the traffic of a batch, once its greens are ready.
@@ -12,7 +13,7 @@ const CUTOVER: Millis = Millis::from_secs(1);
 /// A drill says how a rollback goes, not how blue works: its baseline only has to show that blue works at all.
 const DRILL_BASELINE_MAX: Millis = Millis::from_mins(2);
 
-pub(super) fn outlook(plan: &Plan, spec: &Spec) -> Outlook {
+pub(super) fn outlook(plan: &Plan, spec: &Spec, measured: &Measured) -> Outlook {
     let stopped = plan.agents().filter(|planned| planned.standby == Standby::Stopped);
     let assumed = |agent: &&super::PlannedAgent| plan.budget.needs.get(&agent.agent).is_none_or(|n| !n.boot_measured);
     let batches = plan.phases.iter().flat_map(|phase| &phase.batches);
@@ -22,6 +23,7 @@ pub(super) fn outlook(plan: &Plan, spec: &Spec) -> Outlook {
         undo_assumed: stopped.filter(assumed).count(),
         schedule: schedule(plan),
         unfenced: unfenced(spec),
+        detection: detection(plan, spec, measured),
     }
 }
 
@@ -37,7 +39,17 @@ fn schedule(plan: &Plan) -> Schedule {
         planned: plan.baseline + Millis(bakes) + plan.validation,
         buffer: Millis(extended.saturating_sub(bakes)),
         moving,
+        draining: draining(plan),
     }
+}
+
+fn draining(plan: &Plan) -> Millis {
+    let batches: Vec<_> = plan.phases.iter().flat_map(|phase| &phase.batches).collect();
+    let followed = batches.len().saturating_sub(1);
+    batches[..followed].iter().fold(Millis::ZERO, |sum, batch| {
+        let stopped = batch.agents.iter().filter(|planned| planned.standby == Standby::Stopped);
+        sum + stopped.map(|planned| planned.drain).max().unwrap_or_default()
+    })
 }
 
 fn unfenced(spec: &Spec) -> Option<String> {
@@ -49,6 +61,42 @@ fn unfenced(spec: &Spec) -> Option<String> {
                 .to_owned(),
         ),
     }
+}
+
+fn detection(plan: &Plan, spec: &Spec, measured: &Measured) -> Vec<Detection> {
+    let traffic = measured.traffic;
+    let known = |class: FaultClass| match class {
+        FaultClass::Crash | FaultClass::Health | FaultClass::ModelServer => true,
+        FaultClass::Errors | FaultClass::Latency | FaultClass::Hang | FaultClass::EmptyAnswers => traffic.is_some(),
+    };
+    let boots = plan.agents().filter_map(|planned| plan.budget.needs.get(&planned.agent)).map(|need| need.boot);
+    let boot = boots.max().unwrap_or_default();
+    let phases = plan.phases.iter().map(|phase| {
+        let expected = watch::Traffic {
+            calls_per_second: traffic.map_or(0.0, |traffic| traffic.tasks_per_second),
+            green_share: share(phase.agents_cumulative, spec.agents.len()),
+            green_agents: u32::try_from(phase.agents_cumulative).unwrap_or(u32::MAX),
+            base_error_rate: traffic.map_or(0.0, |traffic| traffic.base_error_rate),
+            error_margin: plan.criteria.error_rise_max,
+            task_time: seconds(traffic.map_or(0.0, |traffic| traffic.task_seconds)),
+            task_time_max: seconds(traffic.map_or(0.0, |traffic| traffic.task_seconds_max.max(traffic.task_seconds))),
+            boot,
+            crash_loop: plan.crash_loop,
+        };
+        let faults = watch::reach(&plan.triggers, &expected).into_iter().filter(|reach| known(reach.class)).collect();
+        Detection { phase: phase.name.clone(), faults }
+    });
+    phases.collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of agents")]
+fn share(part: usize, all: usize) -> f64 {
+    part as f64 / all.max(1) as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast that saturates")]
+fn seconds(seconds: f64) -> Millis {
+    Millis((seconds * 1e3).ceil() as u64)
 }
 
 /// The same plan as a drill: the first batch moves and is taken back at once.
@@ -64,9 +112,10 @@ pub fn drill_of(plan: &Plan) -> Plan {
     }
     let batches = || drill.phases.iter().flat_map(|phase| &phase.batches);
     drill.budget.peak_bytes = batches().map(|batch| batch.memory_peak_bytes).max().unwrap_or(0);
+    drill.outlook.detection.clear();
     drill.outlook.undo_longest = batches().map(|batch| batch.undo).max().unwrap_or_default();
     let schedule = schedule(&drill);
     // Nothing bakes and nothing is validated but blue.
-    drill.outlook.schedule = Schedule { planned: drill.baseline, buffer: Millis::ZERO, moving: schedule.moving };
+    drill.outlook.schedule = Schedule { planned: drill.baseline, buffer: Millis::ZERO, ..schedule };
     drill
 }

@@ -49,7 +49,7 @@ pub(super) fn refusal(problem: &Problem<'_>, terms: Terms, stuck: &Stuck) -> Dia
                 cores(*working_cores),
                 cores(*idle_cores),
                 cores(*ceiling_cores),
-                (cpu::CEILING * 100.0).round(),
+                (cpu::ceiling(problem.spec) * 100.0).round(),
             ))
             .help(format!("write standby: auto (or frozen) for some of them: {named}"))
         }
@@ -173,9 +173,13 @@ impl Advice<'_> {
 /// Rounded up to what is shown of a size, so that whoever follows the advice is not refused again for the rest.
 fn shown_up(bytes: u64) -> u64 {
     const MIB: u64 = 1 << 20;
-    const TENTH_OF_GIB: u64 = 103 * MIB;
-    let step = if bytes < 1 << 30 { MIB } else { TENTH_OF_GIB };
-    bytes.div_ceil(step) * step
+    const GIB: u64 = 1 << 30;
+    match bytes {
+        0..GIB => bytes.div_ceil(MIB) * MIB,
+        // Tenths.
+        GIB..107_374_182_400 => (bytes * 10).div_ceil(GIB) * GIB / 10,
+        _ => bytes.div_ceil(GIB) * GIB,
+    }
 }
 
 fn counted(count: usize, one: &str) -> String {

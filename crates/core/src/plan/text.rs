@@ -1,20 +1,20 @@
 //! The plan for people: what changes, in which order, within which memory and time, judged how.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Write},
-};
+mod layout;
+mod phases;
 
-use super::{Batch, Margin, Plan, PlannedPhase, Schedule, Standby};
+use std::{collections::BTreeMap, fmt};
+
+use self::{
+    layout::{after, exact, percent, prose, row, trimmed, yes},
+    phases::kept,
+};
+use super::{Margin, Plan, Schedule, Standby};
 use crate::{
     spec::{GatePolicy, Require, Revision, Spec, ThinEvidence, names, unit::Size},
     time::Millis,
+    watch::FaultClass,
 };
-
-const WIDTH: usize = 110;
-
-/// Names of a phase's agents take so many lines at most, in the first phase and in others; the JSON form has all.
-const NAME_LINES: (usize, usize) = (4, 2);
 
 /// The whole plan as text, lines of at most about a hundred characters.
 pub fn render(plan: &Plan, spec: &Spec) -> String {
@@ -34,10 +34,11 @@ impl fmt::Display for Page<'_> {
             writeln!(f, "A drill: only the first batch moves, and it is taken back at once.")?;
         }
         self.changes(f)?;
-        self.phases(f)?;
+        phases::write(self.plan, f)?;
         self.machine(f)?;
         self.way_back(f)?;
         self.schedule(f)?;
+        self.detection(f)?;
         self.gates(f)
     }
 }
@@ -59,7 +60,7 @@ impl Page<'_> {
         let total = self.spec.agents.len();
         for (lines, agents) in &groups {
             let which = if agents.len() == total { "all".to_owned() } else { names::some(agents.iter().copied()) };
-            writeln!(f, "  {} of {total} agents ({which}):", agents.len())?;
+            prose(f, &format!("{} of {total} agents ({which}):", agents.len()))?;
             for line in lines {
                 writeln!(f, "    {line}")?;
             }
@@ -70,36 +71,6 @@ impl Page<'_> {
             1 => writeln!(f, "  1 agent is what the release makes of it already, and is left alone."),
             n => writeln!(f, "  {n} agents are what the release makes of them already, and are left alone."),
         }
-    }
-
-    fn phases(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        line(f, "\nPhases, in this order", "memory up to", "way back", "old instances")?;
-        let total = self.plan.agents().count();
-        for (i, phase) in self.plan.phases.iter().enumerate() {
-            let count: usize = phase.batches.iter().map(|batch| batch.agents.len()).sum();
-            let halves = if phase.second_half.is_some() { ", in two random halves" } else { "" };
-            let head = format!(
-                "  {}. {}: {} agents, then {} of {total} on green{halves}",
-                i + 1,
-                phase.name,
-                count,
-                phase.agents_cumulative
-            );
-            let groups = groups(phase);
-            match groups.as_slice() {
-                [only] => row_of(f, &head, only)?,
-                several => {
-                    writeln!(f, "{head}")?;
-                    for group in several {
-                        row_of(f, &format!("     {}", group.head()), group)?;
-                    }
-                }
-            }
-            let lines_max = if i == 0 { NAME_LINES.0 } else { NAME_LINES.1 };
-            let agents = phase.batches.iter().flat_map(|batch| &batch.agents);
-            wrapped(f, agents.map(|agent| agent.agent.as_str()), lines_max)?;
-        }
-        Ok(())
     }
 
     fn machine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,13 +110,10 @@ impl Page<'_> {
         }
         let Some(cpu) = budget.cpu else { return Ok(()) };
         let cores = [cpu.working_cores, cpu.idle_cores, cpu.ceiling_cores].map(trimmed);
-        prose(
+        writeln!(
             f,
-            &format!(
-                "CPU: {} cores for agents that work and {} for old instances that stay warm; of {} cores a plan uses at \
-                 most {}",
-                cores[0], cores[1], cpu.cpus, cores[2]
-            ),
+            "  CPU: {} of {} cores for agents that work, {} for old instances kept warm; {} at most",
+            cores[0], cpu.cpus, cores[1], cores[2]
         )?;
         if cpu.working_cores > cpu.ceiling_cores {
             prose(f, "The agents use more than that already: the CPU trigger may fire on a release that is sound.")?;
@@ -166,10 +134,12 @@ impl Page<'_> {
         }
         writeln!(
             f,
-            "  at most {} from any step until all traffic is on blue ({} allowed)",
-            outlook.undo_longest, outlook.undo_max,
+            "  at most {} from any step until all traffic is on blue ({} allowed); of {} old instances: {}",
+            outlook.undo_longest,
+            outlook.undo_max,
+            warm + frozen + stopped,
+            kept(warm, frozen, stopped)
         )?;
-        writeln!(f, "  of {} old instances: {}", warm + frozen + stopped, kept(warm, frozen, stopped))?;
         if stopped > 0 {
             let at_once = self.plan.budget.boots_max;
             let assumed = match outlook.undo_assumed {
@@ -192,7 +162,7 @@ impl Page<'_> {
 
     fn schedule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = self.plan;
-        let Schedule { planned, buffer, moving } = plan.outlook.schedule;
+        let Schedule { planned, buffer, moving, draining } = plan.outlook.schedule;
         let speed =
             if (plan.speed - 1.0).abs() < f64::EPSILON { String::new() } else { format!(", at speed {}", plan.speed) };
         writeln!(f, "\nSchedule{speed}")?;
@@ -204,13 +174,17 @@ impl Page<'_> {
         for phase in &plan.phases {
             let extended = stretched(phase.bake, plan.extension);
             let half = if phase.second_half.is_some() { "; its second half moves midway" } else { "" };
-            let note = format!("bake, up to {extended} while a verdict is open{half}");
+            let note = format!("bake, up to {extended} if undecided{half}");
             row(f, &mut at, phase.name.as_str(), phase.bake, &note)?;
         }
         row(f, &mut at, "validation", plan.validation, "all agents on green, judged once more")?;
+        let drains = match draining {
+            Millis::ZERO => String::new(),
+            longest => format!(", up to {} to drain old ones", exact(longest)),
+        };
         writeln!(
             f,
-            "  {:<14} {}; with a buffer of {} for longer bakes and about {} to move agents {} at most",
+            "  {:<14} {}; buffer {} for longer bakes, about {} to move agents{drains}: {} at most",
             "sum",
             exact(planned),
             exact(buffer),
@@ -220,18 +194,62 @@ impl Page<'_> {
         writeln!(f, "  Blue is held for {} after that, and a rollback stays possible.", plan.rollback_window)
     }
 
+    fn detection(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detection = &self.plan.outlook.detection;
+        let Some(first) = detection.first() else { return Ok(()) };
+        writeln!(f, "\nDetection, from the first harm")?;
+        let of = |class: FaultClass| {
+            let phases = detection.iter();
+            phases.filter_map(move |d| Some((d.phase.as_str(), d.faults.iter().find(|reach| reach.class == class)?)))
+        };
+        let classes: Vec<FaultClass> = first.faults.iter().map(|reach| reach.class).collect();
+        let (soon, late): (Vec<FaultClass>, Vec<FaultClass>) =
+            classes.iter().partition(|class| of(**class).all(|(_, reach)| reach.reached));
+        if !soon.is_empty() {
+            let longest = |class: FaultClass| of(class).filter_map(|(_, reach)| reach.seconds).fold(0.0, f64::max);
+            let words: Vec<String> =
+                soon.iter().map(|class| format!("{} {}", class.name(), after(longest(*class)))).collect();
+            prose(f, &format!("within 30 s in every phase: {}", words.join(", ")))?;
+        }
+        for class in late {
+            let seen: Vec<(&str, String)> =
+                of(class).map(|(phase, reach)| (phase, reach.seconds.map_or("never".to_owned(), after))).collect();
+            let why = of(class).next().map(|(_, reach)| reach.why.as_str()).unwrap_or_default();
+            let words = match seen.first() {
+                Some((_, time)) if seen.windows(2).all(|pair| pair[0].1 == pair[1].1) => format!("{time} ({why})"),
+                _ => seen.iter().map(|(phase, time)| format!("{phase} {time}")).collect::<Vec<_>>().join(", "),
+            };
+            prose(f, &format!("later: {}: {words}", class.name()))?;
+        }
+        if classes.len() < 7 {
+            prose(
+                f,
+                "Errors, slowness, hangs and empty answers are seen in the traffic, of which nothing is measured yet.",
+            )?;
+        }
+        Ok(())
+    }
+
     fn gates(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.plan.drill {
+            return Ok(());
+        }
         writeln!(f, "\nGates")?;
+        let mut alike: Vec<(Vec<&str>, String)> = Vec::new();
         for phase in &self.plan.phases {
-            let PlannedPhase { name, gate, .. } = phase;
-            writeln!(f, "  {:<14} {}", name.as_str(), in_words(gate))?;
+            let words = in_words(&phase.gate);
+            match alike.last_mut().filter(|(_, last)| *last == words) {
+                Some((names, _)) => names.push(phase.name.as_str()),
+                None => alike.push((vec![phase.name.as_str()], words)),
+            }
+        }
+        for (names, words) in alike {
+            writeln!(f, "  {:<18} {words}", names.join(", "))?;
         }
         let c = &self.plan.criteria;
-        writeln!(
-            f,
-            "  Limits against the baseline: tasks ≥ {}, p95 ≤ {}, median ≤ {}, errors at most {} points more,\n  \
-             memory ≤ {}, CPU ≤ {}; in all: model calls that succeed ≥ {}, availability ≥ {},\n  tasks that \
-             complete ≥ {}.",
+        let limits = format!(
+            "Limits against the baseline: tasks ≥ {}, p95 ≤ {}, median ≤ {}, errors at most {} points more, memory ≤ {}, \
+             CPU ≤ {}; in all: model calls that succeed ≥ {}, availability ≥ {}, tasks that complete ≥ {}.",
             percent(c.task_rate_min),
             percent(c.latency_p95_max),
             percent(c.latency_p50_max),
@@ -241,7 +259,8 @@ impl Page<'_> {
             percent(c.model_success_min),
             percent(c.availability_min),
             percent(c.completion_min),
-        )
+        );
+        prose(f, &limits)
     }
 }
 
@@ -264,86 +283,18 @@ fn differences(from: &Revision, to: &Revision) -> Vec<String> {
     lines
 }
 
-/// Batches that follow each other and are alike.
-struct Group<'p> {
-    first: usize,
-    batches: Vec<&'p Batch>,
-    half: Option<&'static str>,
-}
-
-impl Group<'_> {
-    fn head(&self) -> String {
-        let half = self.half.unwrap_or_default();
-        let agents = self.batches.first().map_or(0, |batch| batch.agents.len());
-        let agents = counted(agents, "agent", "agents");
-        match self.batches.len() {
-            1 => format!("{half}batch {}, {agents}", self.first + 1),
-            2 => format!("{half}batches {} and {}, {agents} each", self.first + 1, self.first + 2),
-            n => format!("{half}batches {} to {}, {agents} each", self.first + 1, self.first + n),
-        }
-    }
-}
-
-fn groups(phase: &PlannedPhase) -> Vec<Group<'_>> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    for (i, batch) in phase.batches.iter().enumerate() {
-        let half = phase.second_half.map(|second| if i < second { "first half, " } else { "second half, " });
-        let alike = |group: &&mut Group<'_>| {
-            let last = group.batches[0];
-            group.half == half && last.agents.len() == batch.agents.len() && tally(last) == tally(batch)
-        };
-        match groups.last_mut().filter(alike) {
-            Some(group) => group.batches.push(batch),
-            None => groups.push(Group { first: i, batches: vec![batch], half }),
-        }
-    }
-    groups
-}
-
-/// Warm, frozen, stopped.
-fn tally(batch: &Batch) -> (usize, usize, usize) {
-    batch.agents.iter().fold((0, 0, 0), |(warm, frozen, stopped), agent| match agent.standby {
-        Standby::Warm => (warm + 1, frozen, stopped),
-        Standby::Frozen => (warm, frozen + 1, stopped),
-        Standby::Stopped => (warm, frozen, stopped + 1),
-    })
-}
-
-/// `all warm`, or `3 warm, 1 stopped`.
-fn kept(warm: usize, frozen: usize, stopped: usize) -> String {
-    let all = warm + frozen + stopped;
-    let kinds = [(warm, "warm"), (frozen, "frozen"), (stopped, "stopped")];
-    let some = kinds.iter().filter(|(n, _)| *n > 0);
-    let words: Vec<String> =
-        some.map(|(n, kind)| if *n == all { format!("all {kind}") } else { format!("{n} {kind}") }).collect();
-    words.join(", ")
-}
-
-fn row_of(f: &mut fmt::Formatter<'_>, head: &str, group: &Group<'_>) -> fmt::Result {
-    let peak = group.batches.iter().map(|batch| batch.memory_peak_bytes).max().unwrap_or(0);
-    let undo = group.batches.iter().map(|batch| batch.undo).max().unwrap_or_default();
-    let (warm, frozen, stopped) = group.batches.first().map_or((0, 0, 0), |batch| tally(batch));
-    line(f, head, &Size(peak).to_string(), &undo.to_string(), &kept(warm, frozen, stopped))
-}
-
-fn line(f: &mut fmt::Formatter<'_>, head: &str, memory: &str, undo: &str, standby: &str) -> fmt::Result {
-    // A line break before the head takes no column.
-    let wide = 64 + usize::from(head.starts_with('\n'));
-    writeln!(f, "{head:<wide$} {memory:>12} {undo:>9}  {standby}")
-}
-
 fn in_words(gate: &GatePolicy) -> String {
     let passes = match gate.require {
         Require::Guard => format!(
-            "guard: errors +{} points or latency × {} must not go unseen",
+            "guard; errors +{} points or latency × {} must be seen",
             trimmed(gate.tolerated_error_rise * 100.0),
             trimmed(gate.tolerated_latency_ratio)
         ),
-        Require::Proof => "proof: harm beyond the margins must be ruled out".to_owned(),
+        Require::Proof => "proof; harm beyond the margins must be ruled out".to_owned(),
     };
     let thin = match gate.thin_evidence {
-        ThinEvidence::Accept => "thin evidence is accepted, as declared",
-        ThinEvidence::Ask => "on thin evidence a person is asked",
+        ThinEvidence::Accept => "thin evidence: accepted, as declared",
+        ThinEvidence::Ask => "thin evidence: a person is asked",
     };
     format!("{passes}; {thin}")
 }
@@ -356,80 +307,6 @@ fn rests_on(measured: usize, all: usize) -> String {
     }
 }
 
-fn row(f: &mut fmt::Formatter<'_>, at: &mut Millis, what: &str, span: Millis, note: &str) -> fmt::Result {
-    let (from, to) = (*at, *at + span);
-    *at = to;
-    let range = format!("{} – {}", exact(from), exact(to));
-    writeln!(f, "  {what:<14} {span:<8} {range:<19} {note}")
-}
-
-/// To the second even beyond an hour, where the usual form rounds to minutes: compressed bakes are that short.
-fn exact(at: Millis) -> String {
-    let secs = at.0.div_ceil(1000);
-    let (hours, minutes, seconds) = (secs / 3600, secs / 60 % 60, secs % 60);
-    match (hours, seconds) {
-        (0, _) if at == Millis::ZERO => "0".to_owned(),
-        (0, _) | (_, 0) => at.to_string(),
-        _ => format!("{hours}h{minutes:02}m{seconds:02}s"),
-    }
-}
-
-/// Names in a few lines that align, and how many there are besides.
-fn wrapped<'n>(f: &mut fmt::Formatter<'_>, names: impl Iterator<Item = &'n str>, lines_max: usize) -> fmt::Result {
-    const INDENT: &str = "       ";
-    /// For "and 117 more".
-    const ROOM: usize = 14;
-    let names: Vec<&str> = names.collect();
-    let mut lines = 1;
-    let mut line = INDENT.to_owned();
-    for (i, name) in names.iter().enumerate() {
-        let last = i + 1 == names.len();
-        let room = if lines == lines_max && !last { ROOM } else { 0 };
-        if line.len() > INDENT.len() && line.chars().count() + name.chars().count() + 2 + room > WIDTH {
-            if lines == lines_max {
-                return writeln!(f, "{} and {} more", line.trim_end().trim_end_matches(','), names.len() - i);
-            }
-            writeln!(f, "{}", line.trim_end())?;
-            line = INDENT.to_owned();
-            lines += 1;
-        }
-        write!(line, "{name}{}", if last { "" } else { ", " })?;
-    }
-    writeln!(f, "{line}")
-}
-
-/// A paragraph, indented like the rest of a section.
-fn prose(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    let mut line = String::from(" ");
-    for word in text.split(' ') {
-        if line.chars().count() + word.chars().count() >= WIDTH {
-            writeln!(f, "{line}")?;
-            line = String::from(" ");
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    writeln!(f, "{line}")
-}
-
 fn stretched(span: Millis, factor: f64) -> Millis {
     span.compressed(1.0 / factor)
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
-fn yes(flag: bool) -> String {
-    if flag { "yes" } else { "no" }.to_owned()
-}
-
-fn percent(share: f64) -> String {
-    format!("{} %", trimmed(share * 100.0))
-}
-
-/// At most two decimals, none of them idle.
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -5,3 +5,4 @@ mod fleet_file_errors;
 mod plan;
 mod plan_errors;
 mod support;
+mod way_back;

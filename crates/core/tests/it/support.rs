@@ -49,6 +49,24 @@ pub(crate) fn machine(gib: u64) -> Measured {
     Measured { present_memory_bytes: Some(gib * GIB), ..Measured::default() }
 }
 
+/// Agents whose blues were all measured at `mib`.
+pub(crate) fn measured(spec: &Spec, memory_mib: u64, mib: u64) -> Measured {
+    Measured {
+        present_memory_bytes: Some(memory_mib * MIB),
+        blue_peak_bytes: spec.agents.iter().map(|agent| (agent.name.clone(), mib * MIB)).collect(),
+        ..Measured::default()
+    }
+}
+
+/// `count` agents a0, a1, … in one phase that goes whole; `more` is added to the policy.
+pub(crate) fn of(count: usize, more: &str) -> Spec {
+    let list: Vec<String> = (0..count).map(|i| format!("a{i}")).collect();
+    fleet(&format!(
+        "version: 1\nhost: {{reserve: 0}}\nagents: {{defaults: {{command: [old]}}, list: [{}]}}\nrollout:\n  phases: [{{name: all, halves: false}}]\n{more}",
+        list.join(", ")
+    ))
+}
+
 pub(crate) fn planned(spec: &Spec, measured: &Measured) -> Plan {
     make(spec, &v2(), measured, 1.0).unwrap_or_else(|found| panic!("{}", shown(&found)))
 }
