@@ -3,12 +3,14 @@
 use std::{process::Stdio, time::Duration};
 
 use bellwether_core::diagnostic::Diagnostic;
+use rustix::process::Pid;
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
 };
 
+use super::memory::family;
 use crate::failure::Failure;
 
 pub(crate) struct Process {
@@ -18,6 +20,7 @@ pub(crate) struct Process {
 }
 
 const START_MAX: Duration = Duration::from_secs(20);
+const END_MAX: Duration = Duration::from_secs(15);
 
 impl Process {
     /// Starts this very binary with other arguments.
@@ -49,9 +52,7 @@ impl Process {
     /// Asks it to end and waits; after `grace` it is made to.
     pub(crate) async fn end(mut self, grace: Duration) -> Result<(), Failure> {
         let failed = |error: std::io::Error| failed(self.name, &error.to_string());
-        if let Some(pid) =
-            self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
-        {
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
             match rustix::process::kill_process(pid, rustix::process::Signal::TERM) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
                 Err(error) => return Err(failed(error.into())),
@@ -64,6 +65,49 @@ impl Process {
                 self.child.kill().await.map_err(failed)
             }
         }
+    }
+}
+
+/// In the order in which they were started; they end in the opposite one.
+#[derive(Default)]
+pub(super) struct Processes(Vec<Process>);
+
+impl Processes {
+    pub(super) fn start(&mut self, name: &'static str, arguments: &[String]) -> Result<&mut Process, Failure> {
+        Ok(self.0.push_mut(Process::start(name, arguments)?))
+    }
+
+    /// One that all others depend on: it ends last.
+    pub(super) fn start_below(&mut self, name: &'static str, arguments: &[String]) -> Result<&mut Process, Failure> {
+        Ok(self.0.insert_mut(0, Process::start(name, arguments)?))
+    }
+
+    /// Ends one at once, as a crash would.
+    pub(super) async fn kill(&mut self, name: &str) -> Result<(), Failure> {
+        match self.0.iter().position(|process| process.name == name) {
+            Some(at) => {
+                let mut process = self.0.remove(at);
+                process.child.kill().await.map_err(|error| failed(name, &error.to_string()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends all, and makes sure of it: what descended from them and is still there is killed and reported.
+    pub(super) async fn end(self) -> Result<(), Failure> {
+        let mut result = Ok(());
+        for process in self.0.into_iter().rev() {
+            result = result.and(process.end(END_MAX).await);
+        }
+        for pid in family(std::process::id()).into_iter().filter(|&pid| pid != std::process::id()) {
+            eprintln!("process {pid} was still there and is killed");
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw)
+                && let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+            {
+                eprintln!("it could not be killed: {error}");
+            }
+        }
+        result
     }
 }
 

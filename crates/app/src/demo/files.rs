@@ -1,34 +1,37 @@
-//! The example fleet, carried in the binary, so that the demo needs no file beside it.
+//! A scenario's files in a directory of their own, so that the demo needs no file beside it.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-const FLEET: &str = include_str!("../../../../examples/sutazai/fleet.yaml");
-const AGENTS: &str = include_str!("../../../../examples/sutazai/agents.csv");
-const RELEASE: &str = include_str!("../../../../examples/sutazai/release-v2.yaml");
+use bellwether_core::id::RolloutId;
+
+use super::scenario::Scenario;
 
 pub(crate) struct Files {
     pub(crate) directory: PathBuf,
     pub(crate) fleet: PathBuf,
     pub(crate) release: PathBuf,
     pub(crate) state: PathBuf,
+    /// Times of the simulated model server, if the scenario has its own.
+    pub(crate) model_times: Option<PathBuf>,
     keep: bool,
 }
 
 impl Files {
-    pub(crate) fn write(keep: bool) -> io::Result<Self> {
+    pub(super) fn write(scenario: &Scenario, keep: bool) -> io::Result<Self> {
         let directory = std::env::temp_dir().join(format!("bellwether-demo-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
         let write = |name: &str, text: &str| {
             let path = directory.join(name);
             fs::write(&path, text).map(|()| path)
         };
-        write("agents.csv", AGENTS)?;
+        write("agents.csv", &scenario.agents)?;
         Ok(Self {
-            fleet: write("fleet.yaml", FLEET)?,
-            release: write("release-v2.yaml", RELEASE)?,
+            fleet: write("fleet.yaml", &scenario.fleet)?,
+            release: write("release-v2.yaml", &scenario.release)?,
+            model_times: scenario.model_times.as_ref().map(|text| write("model-times.json", text)).transpose()?,
             state: directory.join("state"),
             directory,
             keep,
@@ -38,6 +41,20 @@ impl Files {
     /// The state stays where it was asked to, and where something went wrong.
     pub(crate) fn keep(&mut self) {
         self.keep = true;
+    }
+
+    /// Where the evidence of a rollback stays when all else is removed; none if there is none.
+    pub(crate) fn save_evidence(&self, rollout: RolloutId) -> io::Result<Option<PathBuf>> {
+        let evidence = self.state.join("evidence").join(format!("rollout-{rollout}"));
+        if self.keep {
+            return Ok(evidence.is_dir().then_some(evidence));
+        }
+        let saved = self.directory.with_file_name(format!("bellwether-demo-{}-evidence", std::process::id()));
+        match fs::rename(evidence, &saved) {
+            Ok(()) => Ok(Some(saved)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -4,25 +4,31 @@
 mod children;
 mod files;
 mod memory;
+mod outage;
 mod outcome;
+mod realistic;
+mod scenario;
+mod undone;
 
 use std::{
     io::Write,
-    path::PathBuf,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use bellwether_control::types::{Report, Started, Status};
 use bellwether_core::{diagnostic::Diagnostic, id::Side, rollout::State, time::Millis};
-use rustix::process::Pid;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::scenario::{Fault, Planted};
 use self::{
-    children::Process,
+    children::Processes,
     files::Files,
-    memory::{MemoryWatch, family},
+    memory::MemoryWatch,
+    outage::Outage,
     outcome::{Requests, Summary, Tasks},
+    scenario::Scenario,
 };
 use crate::{
     client::Control,
@@ -32,12 +38,14 @@ use crate::{
     view::{Frame, Narrator, Screen, frame},
 };
 
-/// What a demo is asked for.
+/// What a demo is asked for. What is not said is as the scenario has it.
 pub(crate) struct Demo {
-    pub(crate) speed: f64,
-    pub(crate) baseline: Millis,
+    pub(crate) realistic: bool,
+    pub(crate) planted: Option<Planted>,
+    pub(crate) speed: Option<f64>,
+    pub(crate) baseline: Option<Millis>,
     /// Tasks per second.
-    pub(crate) rate: f64,
+    pub(crate) rate: Option<f64>,
     /// A real model server instead of the simulated one.
     pub(crate) ollama: Option<String>,
     /// Of the arrivals.
@@ -52,22 +60,27 @@ struct Served {
     control: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Simulated {
     url: String,
 }
 
+impl Simulated {
+    fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+}
+
 const BOOT_MAX: Duration = Duration::from_secs(60);
 const BEAT: Duration = Duration::from_millis(250);
-const SETTLE_MAX: Duration = Duration::from_secs(30);
-const END_MAX: Duration = Duration::from_secs(15);
 /// The load runs this long before the baseline begins, so that connections and models are warm.
 const WARM_UP: Duration = Duration::from_secs(3);
 
 impl Demo {
     /// Runs everything and leaves nothing behind, also when it fails or is interrupted.
     pub(crate) async fn run(self) -> Result<Summary, Failure> {
-        let mut files = Files::write(self.keep).map_err(cannot_prepare)?;
+        let scenario = self.scenario()?;
+        let mut files = Files::write(&scenario, self.keep).map_err(cannot_prepare)?;
         // What outlives its parent comes to the demo, which then ends it.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(cannot_prepare)?;
         let memory = MemoryWatch::start();
@@ -75,7 +88,7 @@ impl Demo {
         let signals = tokio::spawn(on_signal(stop.clone()));
         let mut processes = Processes::default();
         let result = tokio::select! {
-            result = self.drive(&files, &mut processes, &memory) => result,
+            result = self.drive(&scenario, &files, &mut processes, &memory) => result,
             () = stop.cancelled() => Err(interrupted()),
         };
         signals.abort();
@@ -84,48 +97,67 @@ impl Demo {
             files.keep();
         }
         ended?;
-        result
+        let mut summary = result?;
+        if let Some(rollback) = &mut summary.rollback {
+            rollback.evidence = files.save_evidence(rollback.rollout).map_err(cannot_prepare)?;
+        }
+        Ok(summary)
     }
 
-    async fn drive(&self, files: &Files, processes: &mut Processes, memory: &MemoryWatch) -> Result<Summary, Failure> {
+    fn scenario(&self) -> Result<Scenario, Failure> {
+        let mut scenario = if self.realistic { Scenario::realistic()? } else { Scenario::compressed() };
+        if let Some(planted) = self.planted {
+            scenario = scenario.with(planted)?;
+        }
+        scenario.speed = self.speed.unwrap_or(scenario.speed);
+        scenario.baseline = self.baseline.unwrap_or(scenario.baseline);
+        scenario.rate = self.rate.unwrap_or(scenario.rate);
+        Ok(scenario)
+    }
+
+    async fn drive(
+        &self,
+        scenario: &Scenario,
+        files: &Files,
+        processes: &mut Processes,
+        memory: &MemoryWatch,
+    ) -> Result<Summary, Failure> {
+        let mut watch = Watch::new(self.quiet);
+        for line in &scenario.told {
+            watch.say(line)?;
+        }
         let ollama = match &self.ollama {
-            Some(url) => url.clone(),
+            Some(url) => Simulated { url: url.clone() },
             None => {
-                let arguments = ["sim-ollama", "--listen", "127.0.0.1:0", "--output", "json"].map(String::from);
-                let simulated = processes.start("the simulated Ollama", &arguments)?;
-                simulated.says::<Simulated>().await?.url
+                let arguments = ollama_arguments("127.0.0.1:0", files.model_times.as_deref());
+                processes.start(outage::NAME, &arguments)?.says().await?
             }
         };
-        let path = |path: &PathBuf| path.display().to_string();
-        let arguments = [
-            "serve",
-            "--fleet",
-            &path(&files.fleet),
-            "--state",
-            &path(&files.state),
-            "--listen",
-            "127.0.0.1:0",
-            "--control",
-            "127.0.0.1:0",
-            "--ollama",
-            &ollama,
-            "--stop-agents",
-            "--end-with-parent",
-            "--output",
-            "json",
-        ];
-        let served: Served = processes.start("serve", &arguments.map(String::from))?.says().await?;
+        let served: Served = processes.start("serve", &serve_arguments(files, &ollama.url))?.says().await?;
         let control = Control::new(&served.control);
-        let mut watch = Watch::new(self.quiet);
-        watch.say(&format!("gateway {} · control {} · model server {ollama}", served.gateway, served.control))?;
+        let (gateway, at) = (&served.gateway, &served.control);
+        watch.say(&format!("gateway {gateway} · control {at} · model server {}", ollama.url))?;
         self.booted(&control, &mut watch).await?;
 
-        let load = self.load(&served.gateway, files)?;
+        let load = self.load(scenario, gateway)?;
         tokio::time::sleep(WARM_UP).await;
-        let request = rollout::request(&files.release, self.speed, Some(self.baseline), "demo")?;
+        let request = rollout::request(&files.release, scenario.speed, Some(scenario.baseline), "demo")?;
         let started: Started = control.post("/v1/rollouts", &request).await?;
         load.mark("baseline");
-        let status = follow(&control, &load, &mut watch).await?;
+        let mut outage = self.planted.filter(|planted| planted.fault == Fault::OllamaDown);
+        let mut outage = outage.take().map(|planted| Outage::new(planted.phase));
+        let status = loop {
+            let status: Status = control.get("/v1/status").await?;
+            if let Some(outage) = &mut outage
+                && let Some(done) = outage.look(&status, &ollama, processes).await?
+            {
+                watch.say(done)?;
+            }
+            if follow(&status, &load, &mut watch)? {
+                break status;
+            }
+            tokio::time::sleep(BEAT).await;
+        };
         watch.say("the rollout is over; waiting for the tasks that are still under way")?;
         let account = load.stop().await;
         let slower = account.slower_than("baseline", 1.5);
@@ -142,24 +174,26 @@ impl Demo {
         let tasks = Tasks {
             submitted: account.tasks.submitted,
             completed: account.tasks.completed,
+            failed: account.tasks.failed,
             lost: account.tasks.lost,
             duplicated: account.tasks.duplicated,
         };
-        Ok(Summary::new(report, &status.controller.agents, requests, tasks, memory.peak_bytes()))
+        let mut summary = Summary::new(report, &status.controller.agents, requests, tasks, memory.peak_bytes());
+        summary.scenario.clone_from(&scenario.told);
+        Ok(summary)
     }
 
     /// Tasks for the types of the fleet, each type by the number of its agents, so that the gateway draws the agent.
-    fn load(&self, gateway: &str, files: &Files) -> Result<Handle, Failure> {
-        let spec = crate::files::load_fleet(&files.fleet)?;
-        let targets = Targets::by_type(&spec).ok_or_else(|| cannot_prepare("the fleet has no agents"))?;
+    fn load(&self, scenario: &Scenario, gateway: &str) -> Result<Handle, Failure> {
+        let targets = Targets::by_type(&scenario.spec()?).ok_or_else(|| cannot_prepare("the fleet has no agents"))?;
         let options = Options {
             gateway: gateway.to_owned(),
             targets,
-            rate: self.rate,
+            rate: scenario.rate,
             prompt_tokens: 12,
             output_tokens: None,
             seed: self.seed,
-            settle: SETTLE_MAX,
+            settle: scenario.settle.to_std(),
             first_window: "warm-up".to_owned(),
         };
         Load::start(options).map_err(cannot_prepare)
@@ -189,44 +223,59 @@ impl Demo {
     }
 }
 
-/// Watches until the rollout is over, and begins a window of the load's account at each phase.
-async fn follow(control: &Control, load: &Handle, watch: &mut Watch) -> Result<Status, Failure> {
-    let mut stage = None;
-    loop {
-        let status: Status = control.get("/v1/status").await?;
-        let Some(view) = &status.controller.rollout else { return Err(cannot_prepare("the rollout is gone")) };
-        let now = match view.state {
-            State::Progressing { phase, .. } => view.phases.get(phase).map(|phase| phase.name.to_string()),
-            State::Validating { .. } => Some("validation".to_owned()),
-            State::RollingBack { .. } => Some("rollback".to_owned()),
-            State::Preflight
-            | State::Completed
-            | State::Committed
-            | State::RolledBack
-            | State::NeedsAttention
-            | State::PreflightFailed => None,
-        };
-        if let Some(name) = now.filter(|name| stage.as_ref() != Some(name)) {
-            load.mark(&name);
-            stage = Some(name);
-        }
-        watch.draw(&status, Some(load))?;
-        if rollout::ended(view).is_some() {
-            return Ok(status);
-        }
-        tokio::time::sleep(BEAT).await;
+/// Shows where the rollout stands, and begins a window of the load's account at each phase. True when it is over.
+fn follow(status: &Status, load: &Handle, watch: &mut Watch) -> Result<bool, Failure> {
+    let Some(view) = &status.controller.rollout else { return Err(cannot_prepare("the rollout is gone")) };
+    let now = match view.state {
+        State::Progressing { phase, .. } => view.phases.get(phase).map(|phase| phase.name.to_string()),
+        State::Validating { .. } => Some("validation".to_owned()),
+        State::RollingBack { .. } => Some("rollback".to_owned()),
+        State::Preflight
+        | State::Completed
+        | State::Committed
+        | State::RolledBack
+        | State::NeedsAttention
+        | State::PreflightFailed => None,
+    };
+    if let Some(name) = now.filter(|name| watch.stage.as_ref() != Some(name)) {
+        load.mark(&name);
+        watch.stage = Some(name);
     }
+    watch.draw(status, Some(load))?;
+    Ok(rollout::ended(view).is_some())
+}
+
+fn serve_arguments(files: &Files, ollama: &str) -> Vec<String> {
+    let path = |path: &Path| path.display().to_string();
+    let (fleet, state) = (path(&files.fleet), path(&files.state));
+    let any = "127.0.0.1:0";
+    let words = ["serve", "--fleet", &fleet, "--state", &state, "--listen", any, "--control", any, "--ollama", ollama];
+    let ends = ["--stop-agents", "--end-with-parent", "--output", "json"];
+    words.into_iter().chain(ends).map(str::to_owned).collect()
+}
+
+fn ollama_arguments(listen: &str, times: Option<&Path>) -> Vec<String> {
+    let words = ["sim-ollama", "--listen", listen, "--output", "json"].map(str::to_owned);
+    let times = times.into_iter().flat_map(|path| ["--params".to_owned(), path.display().to_string()]);
+    words.into_iter().chain(times).collect()
 }
 
 struct Watch {
     began: Instant,
+    /// Whose window of the load's account is open.
+    stage: Option<String>,
     screen: Option<Screen>,
     narrator: Narrator,
 }
 
 impl Watch {
     fn new(quiet: bool) -> Self {
-        Self { began: Instant::now(), screen: Screen::on_terminal().filter(|_| !quiet), narrator: Narrator::default() }
+        Self {
+            began: Instant::now(),
+            stage: None,
+            screen: Screen::on_terminal().filter(|_| !quiet),
+            narrator: Narrator::default(),
+        }
     }
 
     fn elapsed(&self) -> Millis {
@@ -255,35 +304,6 @@ impl Watch {
             }
         };
         drawn.map_err(crate::output::cannot_write)
-    }
-}
-
-/// In the order in which they were started; they end in the opposite one.
-#[derive(Default)]
-struct Processes(Vec<Process>);
-
-impl Processes {
-    fn start(&mut self, name: &'static str, arguments: &[String]) -> Result<&mut Process, Failure> {
-        let process = Process::start(name, arguments)?;
-        self.0.push(process);
-        self.0.last_mut().ok_or_else(|| cannot_prepare("no process was started"))
-    }
-
-    /// Ends all, and makes sure of it: what descended from them and is still there is killed and reported.
-    async fn end(self) -> Result<(), Failure> {
-        let mut result = Ok(());
-        for process in self.0.into_iter().rev() {
-            result = result.and(process.end(END_MAX).await);
-        }
-        for pid in family(std::process::id()).into_iter().filter(|&pid| pid != std::process::id()) {
-            eprintln!("process {pid} was still there and is killed");
-            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw)
-                && let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::KILL)
-            {
-                eprintln!("it could not be killed: {error}");
-            }
-        }
-        result
     }
 }
 

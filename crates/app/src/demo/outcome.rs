@@ -2,13 +2,13 @@
 
 use bellwether_control::types::Report;
 use bellwether_core::{
-    analysis::{Judgement, Verdict},
+    analysis::{Finding, Judgement, Verdict},
     id::Side,
-    rollout::{AgentView, RollbackRecord, RolloutView, State},
-    time::UnixMillis,
+    rollout::{AgentView, RolloutView, State},
 };
 use serde::Serialize;
 
+use super::undone::Rollback;
 use crate::{
     failure::Exit,
     view::{finding, mib, trigger},
@@ -72,6 +72,8 @@ pub(crate) struct Summary {
     pub(crate) rollback: Option<Rollback>,
     pub(crate) criteria: Vec<Criterion>,
     pub(crate) trigger: Option<String>,
+    /// What was played.
+    pub(crate) scenario: Vec<String>,
     pub(crate) peak_memory_bytes: u64,
 }
 
@@ -94,6 +96,8 @@ pub(crate) struct Requests {
 pub(crate) struct Tasks {
     pub(crate) submitted: u64,
     pub(crate) completed: u64,
+    /// Accepted, and reported as failed by the agent.
+    pub(crate) failed: u64,
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
 }
@@ -103,15 +107,10 @@ pub(crate) struct Phase {
     pub(crate) name: String,
     pub(crate) agents_cumulative: usize,
     pub(crate) seconds: f64,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Rollback {
-    /// From the first sign at the gateway to the decision; none where a person decided.
-    pub(crate) detect_s: Option<f64>,
-    pub(crate) execute_s: Option<f64>,
-    pub(crate) validate_s: Option<f64>,
-    pub(crate) total_s: Option<f64>,
+    /// Tasks of green that its gate had to go by.
+    pub(crate) tasks: u64,
+    /// Criteria that so few cannot decide.
+    pub(crate) cannot_tell_yet: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,7 +133,17 @@ impl Summary {
         let phases = rollout.phases.iter().filter_map(|phase| phase.record.as_ref());
         let phases = phases.filter_map(|record| {
             let seconds = record.ended?.since(record.began).as_secs_f64();
-            Some(Phase { name: record.name.to_string(), agents_cumulative: record.agents_cumulative, seconds })
+            let judged = || record.report.iter().flat_map(|report| &report.judgements);
+            Some(Phase {
+                name: record.name.to_string(),
+                agents_cumulative: record.agents_cumulative,
+                seconds,
+                tasks: judged().find(|judgement| judgement.id == "R32").map_or(0, |judgement| judgement.samples),
+                cannot_tell_yet: judged()
+                    .filter(|judgement| judgement.finding == Finding::CannotTellYet)
+                    .map(|judgement| judgement.id.clone())
+                    .collect(),
+            })
         });
         Self {
             outcome: Outcome::of(&rollout),
@@ -142,21 +151,43 @@ impl Summary {
             requests,
             tasks,
             phases: phases.collect(),
-            rollback: rollout.rollback.as_ref().map(timed),
+            rollback: rollout.rollback.as_ref().map(|record| Rollback::of(&rollout, record)),
             trigger: rollout.rollback.as_ref().map(|rollback| trigger(&rollback.trigger)),
             criteria: report.criteria.into_iter().map(Criterion::from).collect(),
+            scenario: Vec::new(),
             peak_memory_bytes: memory,
         }
     }
 
     pub(crate) fn text(&self) -> Vec<String> {
         let mut lines = vec![String::new(), self.outcome.words().to_owned()];
-        if let Some(trigger) = &self.trigger {
-            lines.push(format!("because: {trigger}"));
+        lines.extend(self.scenario.iter().cloned());
+        lines.push(String::new());
+        match &self.rollback {
+            Some(rollback) => {
+                lines.extend(rollback.text());
+                let Agents { total, blue, .. } = self.agents;
+                lines.push(format!("serving    {blue} of {total} agents are served by blue"));
+            }
+            None => {
+                lines.extend(self.table());
+                lines.push(String::new());
+                lines.extend(self.phases.iter().map(Phase::text));
+            }
         }
         lines.push(String::new());
-        let head = ("", "metric", "baseline", "measured", "limit", "samples", "verdict");
-        lines.push(row(head.0, head.1, head.2, head.3, head.4, head.5, head.6));
+        let Requests { total, failed } = self.requests;
+        lines.push(format!("counted by the load generator: {total} requests, {failed} failed"));
+        let Tasks { submitted, completed, failed, lost, duplicated } = self.tasks;
+        lines.push(format!(
+            "  {submitted} tasks: {completed} completed, {failed} failed, {lost} lost, {duplicated} accepted twice"
+        ));
+        lines.push(format!("memory of all processes at its peak: {}", mib(self.peak_memory_bytes)));
+        lines
+    }
+
+    fn table(&self) -> Vec<String> {
+        let mut lines = vec![row("", "metric", "baseline", "measured", "limit", "samples", "verdict")];
         for c in &self.criteria {
             let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), number);
             lines.push(row(
@@ -169,25 +200,18 @@ impl Summary {
                 finding(&c.judgement),
             ));
         }
-        lines.push(String::new());
-        let Requests { total, failed } = self.requests;
-        let Tasks { submitted, completed, lost, duplicated } = self.tasks;
-        lines.push(format!(
-            "counted by the load generator: {total} requests, {failed} failed · {submitted} tasks, {completed} completed, {lost} lost, {duplicated} accepted twice"
-        ));
-        let phases = self.phases.iter().map(|p| format!("{} {} ({:.0} s)", p.name, p.agents_cumulative, p.seconds));
-        lines.push(format!("phases: {}", phases.collect::<Vec<_>>().join(" → ")));
-        if let Some(rollback) = &self.rollback {
-            let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |s| format!("{s:.1} s"));
-            lines.push(format!(
-                "rollback: traffic on blue after {}, validated {} later, {} in all",
-                figure(rollback.execute_s),
-                figure(rollback.validate_s),
-                figure(rollback.total_s)
-            ));
-        }
-        lines.push(format!("memory of all processes at its peak: {}", mib(self.peak_memory_bytes)));
         lines
+    }
+}
+
+impl Phase {
+    fn text(&self) -> String {
+        let Self { name, agents_cumulative, seconds, tasks, cannot_tell_yet } = self;
+        let open = match cannot_tell_yet.as_slice() {
+            [] => String::new(),
+            open => format!("  cannot tell yet: {}", open.join(" ")),
+        };
+        format!("{name:<12} {agents_cumulative:>4} on green  {seconds:>5.0} s  {tasks:>6} of green's tasks{open}")
     }
 }
 
@@ -203,16 +227,6 @@ impl From<Judgement> for Criterion {
             verdict: judgement.verdict,
             judgement,
         }
-    }
-}
-
-fn timed(record: &RollbackRecord) -> Rollback {
-    let between = |from: Option<UnixMillis>, to: Option<UnixMillis>| Some(to?.since(from?).as_secs_f64());
-    Rollback {
-        detect_s: None,
-        execute_s: between(Some(record.began), record.shifted),
-        validate_s: between(record.shifted, record.validated),
-        total_s: between(Some(record.began), record.validated),
     }
 }
 

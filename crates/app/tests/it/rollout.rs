@@ -4,29 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::{World, account, assert_nothing_lost};
-
-fn in_phase(status: &Value, phase: u64, step: &str) -> bool {
-    let rollout = &status["rollout"];
-    rollout["state"] == "progressing" && rollout["phase"] == phase && rollout["step"] == step
-}
-
-fn all_on(status: &Value, side: &str) -> bool {
-    status["agents"].as_array().expect("agents").iter().all(|agent| agent["serving"] == side)
-}
-
-fn watch(world: &World) -> (Option<i32>, Value) {
-    let watched = world.cli(&["rollout", "watch", "--output", "json"]);
-    let said = String::from_utf8_lossy(&watched.stdout);
-    (watched.status.code(), serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e} in {said:?}")))
-}
+use crate::world::{World, account, all_on, assert_nothing_lost, in_phase};
 
 #[test]
 fn a_small_fleet_is_rolled_out_in_three_phases_and_committed() {
     let world = World::start("whole");
     let load = world.load();
     world.start_rollout();
-    let (code, rollout) = watch(&world);
+    let (code, rollout) = world.watch();
     assert_eq!((code, &rollout["state"]), (Some(0), &Value::from("completed")), "{rollout:#}");
     let phases = rollout["phases"].as_array().expect("phases");
     let cumulative: Vec<_> = phases.iter().map(|phase| phase["agents_cumulative"].clone()).collect();
@@ -63,7 +48,7 @@ fn a_green_that_is_killed_in_each_phase_comes_back_and_costs_no_task() {
         crate::world::signal(pid, "KILL");
         world.until("another green has its place", |_| world.pid_of(agent, "green").is_some_and(|now| now != pid));
     }
-    let (code, rollout) = watch(&world);
+    let (code, rollout) = world.watch();
     assert_eq!((code, &rollout["state"]), (Some(0), &Value::from("completed")), "{rollout:#}");
     world.until("the last one has its traffic back", |status| all_on(status, "green"));
     assert_nothing_lost(&account(load));
@@ -85,7 +70,7 @@ fn a_green_that_is_killed_again_and_again_is_rolled_back() {
         let state = &status["rollout"]["state"];
         state == "rolling_back" || state == "rolled_back"
     });
-    let (code, rollout) = watch(&world);
+    let (code, rollout) = world.watch();
     assert_eq!(code, Some(3), "{rollout:#}");
     assert_eq!(rollout["rollback"]["trigger"]["trigger"], "crash_loop");
     assert!(all_on(&world.status(), "blue"));
@@ -100,9 +85,8 @@ fn a_rollback_by_hand_in_each_phase_takes_everything_back() {
     for phase in 0..3 {
         world.start_rollout();
         world.until("the phase bakes", |status| in_phase(status, phase, "baking"));
-        let asked = world.cli(&["rollout", "rollback", "--reason", "rehearsal", "--by", "test"]);
-        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
-        let (code, rollout) = watch(&world);
+        world.roll_back("rehearsal");
+        let (code, rollout) = world.watch();
         assert_eq!((code, &rollout["state"]), (Some(3), &Value::from("rolled_back")), "{rollout:#}");
         let rollback = &rollout["rollback"];
         let took = |step: &str| rollback[step].as_u64().expect("done") - rollback["began"].as_u64().expect("began");
@@ -130,7 +114,7 @@ fn a_paused_rollout_waits_and_a_promoted_one_does_not() {
     assert!(world.cli(&["rollout", "resume"]).status.success());
     world.until("the second phase bakes", |status| in_phase(status, 1, "baking"));
     assert!(world.cli(&["rollout", "promote"]).status.success());
-    let (code, _) = watch(&world);
+    let (code, _) = world.watch();
     assert_eq!(code, Some(0));
     assert_nothing_lost(&account(load));
     world.end();

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::world::{BIN, Process, left, scratch, signal};
+use crate::world::{BIN, Process, child, left, scratch, signal};
 
 /// Agents that take no part in the protocol: the supervisor must not care.
 const FLEET: &str = "\
@@ -100,14 +100,6 @@ impl Drop for Place {
 fn lives(pid: u64) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
-}
-
-fn child(of: u32, role: &str) -> Option<u64> {
-    let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
-    children.split_whitespace().find_map(|pid| {
-        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command.contains(&format!("internal\0{role}")).then(|| pid.parse().ok()).flatten()
-    })
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -1,6 +1,7 @@
 //! A small fleet of real processes, driven through the commands and the API that a user has.
 
 use std::{
+    cell::RefCell,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
@@ -48,13 +49,29 @@ set:
   env: {BELLWETHER_IDLE_MS: '100'}
 ";
 
+/// What a world is made of.
+pub(crate) struct Setup {
+    pub(crate) fleet: String,
+    pub(crate) release: String,
+    /// Tasks per second.
+    pub(crate) rate: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { fleet: FLEET.to_owned(), release: RELEASE.to_owned(), rate: "12" }
+    }
+}
+
 /// Everything ends when this is dropped, and the state directory goes with it unless the test failed.
 pub(crate) struct World {
     pub(crate) dir: PathBuf,
     pub(crate) gateway: String,
     pub(crate) control: String,
+    rate: &'static str,
     serve: Process,
-    _ollama: Process,
+    ollama: RefCell<Option<Process>>,
+    ollama_address: String,
 }
 
 pub(crate) struct Process {
@@ -117,6 +134,15 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(sent.expect("there is a kill").success(), "cannot send {name} to {pid}");
 }
 
+/// The process that a supervisor has started in this role.
+pub(crate) fn child(of: u32, role: &str) -> Option<u64> {
+    let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    children.split_whitespace().find_map(|pid| {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.contains(&format!("internal\0{role}")).then(|| pid.parse().ok()).flatten()
+    })
+}
+
 pub(crate) fn scratch(name: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -127,11 +153,14 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 
 impl World {
     pub(crate) fn start(name: &str) -> Self {
+        Self::start_with(name, &Setup::default())
+    }
+
+    pub(crate) fn start_with(name: &str, setup: &Setup) -> Self {
         let dir = scratch(name);
-        fs::write(dir.join("fleet.yaml"), FLEET).expect("written");
-        fs::write(dir.join("release.yaml"), RELEASE).expect("written");
-        let mut ollama = Process::start(&["sim-ollama", "--listen", "127.0.0.1:0", "--output", "json"]);
-        let url = ollama.says()["url"].as_str().expect("it has an address").to_owned();
+        fs::write(dir.join("fleet.yaml"), &setup.fleet).expect("written");
+        fs::write(dir.join("release.yaml"), &setup.release).expect("written");
+        let (ollama, url) = start_ollama("127.0.0.1:0");
         let path = |file: &str| dir.join(file).display().to_string();
         let mut serve = Process::start(&[
             "serve",
@@ -152,12 +181,28 @@ impl World {
         ]);
         let served = serve.says();
         let address = |what: &str| served[what].as_str().unwrap_or_else(|| panic!("no {what} in {served}")).to_owned();
-        let world = Self { gateway: address("gateway"), control: address("control"), dir, serve, _ollama: ollama };
-        world.until("all agents are served by blue", |status| {
-            let agents = status["agents"].as_array().expect("agents");
-            agents.len() == 5 && agents.iter().all(|agent| agent["serving"] == "blue")
-        });
+        let world = Self {
+            gateway: address("gateway"),
+            control: address("control"),
+            dir,
+            rate: setup.rate,
+            serve,
+            ollama: RefCell::new(Some(ollama)),
+            ollama_address: url.trim_start_matches("http://").to_owned(),
+        };
         world
+            .until("all agents are served by blue", |status| status["agents"][0].is_object() && all_on(status, "blue"));
+        world
+    }
+
+    /// As a crash would.
+    pub(crate) fn end_ollama(&self) {
+        drop(self.ollama.take());
+    }
+
+    /// On the same port as before.
+    pub(crate) fn start_ollama_again(&self) {
+        self.ollama.replace(Some(start_ollama(&self.ollama_address).0));
     }
 
     pub(crate) fn status(&self) -> Value {
@@ -165,14 +210,18 @@ impl World {
     }
 
     /// Polls until the condition holds and returns that status.
-    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(60);
+    pub(crate) fn until(&self, what: &str, holds: impl FnMut(&Value) -> bool) -> Value {
+        self.until_within(Duration::from_secs(60), what, holds)
+    }
+
+    pub(crate) fn until_within(&self, within: Duration, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + within;
         loop {
             let status = self.status();
             if holds(&status) {
                 return status;
             }
-            assert!(Instant::now() < deadline, "not within a minute: {what}; the status is {status:#}");
+            assert!(Instant::now() < deadline, "not within {within:?}: {what}; the status is {status:#}");
             std::thread::sleep(Duration::from_millis(30));
         }
     }
@@ -187,23 +236,59 @@ impl World {
     }
 
     pub(crate) fn start_rollout(&self) {
+        self.start_rollout_after("3s");
+    }
+
+    /// With a baseline of this length.
+    pub(crate) fn start_rollout_after(&self, baseline: &str) {
         let release = self.dir.join("release.yaml").display().to_string();
-        let started = self.cli(&["rollout", "start", "--release", &release, "--by", "test"]);
+        let words = ["rollout", "start", "--release", &release, "--by", "test", "--baseline", baseline];
+        let started = self.cli(&words);
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    }
+
+    /// The controller or the gateway.
+    pub(crate) fn pid_of_child(&self, role: &str) -> Option<u32> {
+        child(self.serve.pid(), role).and_then(|pid| u32::try_from(pid).ok())
     }
 
     pub(crate) fn load(&self) -> Process {
         let fleet = self.dir.join("fleet.yaml").display().to_string();
-        Process::start(&["load", "--gateway", &self.gateway, "--fleet", &fleet, "--rate", "12", "--output", "json"])
+        Process::start(&[
+            "load",
+            "--gateway",
+            &self.gateway,
+            "--fleet",
+            &fleet,
+            "--rate",
+            self.rate,
+            "--output",
+            "json",
+        ])
     }
 
-    /// The process of an agent's instance, as the driver recorded it.
-    pub(crate) fn pid_of(&self, agent: &str, side: &str) -> Option<u32> {
+    /// Follows the rollout to its end: the exit code, and how it ended.
+    pub(crate) fn watch(&self) -> (Option<i32>, Value) {
+        let watched = self.cli(&["rollout", "watch", "--output", "json"]);
+        let said = String::from_utf8_lossy(&watched.stdout);
+        (watched.status.code(), serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e} in {said:?}")))
+    }
+
+    pub(crate) fn roll_back(&self, reason: &str) {
+        let asked = self.cli(&["rollout", "rollback", "--reason", reason, "--by", "test"]);
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    }
+
+    /// What the driver recorded of each instance.
+    pub(crate) fn instances(&self) -> Vec<Value> {
         let records = fs::read_dir(self.dir.join("state/instances")).expect("records");
         let records = records.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
-        let found = records
-            .filter_map(|text| serde_json::from_str::<Value>(&text).ok())
-            .filter(|record| record["agent"] == agent && record["side"] == side);
+        records.filter_map(|text| serde_json::from_str(&text).ok()).collect()
+    }
+
+    /// The process of an agent's instance.
+    pub(crate) fn pid_of(&self, agent: &str, side: &str) -> Option<u32> {
+        let found = self.instances().into_iter().filter(|record| record["agent"] == agent && record["side"] == side);
         let pids = found.filter_map(|record| u32::try_from(record["pid"].as_u64()?).ok());
         pids.filter(|pid| fs::metadata(format!("/proc/{pid}")).is_ok()).max()
     }
@@ -211,13 +296,28 @@ impl World {
     /// Stops everything and checks that no process of the fleet is left.
     pub(crate) fn end(self) {
         let dir = self.dir.clone();
-        let Self { serve, .. } = self;
+        let Self { serve, ollama: _ollama, .. } = self;
         serve.signal("TERM");
         let (code, _) = serve.ended(Duration::from_secs(30));
         assert_eq!(code, Some(0), "serve ends cleanly");
         assert_eq!(left(&dir), Vec::<String>::new(), "no process of the fleet is left");
         fs::remove_dir_all(&dir).expect("the state can be removed");
     }
+}
+
+fn start_ollama(listen: &str) -> (Process, String) {
+    let mut ollama = Process::start(&["sim-ollama", "--listen", listen, "--output", "json"]);
+    let url = ollama.says()["url"].as_str().expect("it has an address").to_owned();
+    (ollama, url)
+}
+
+pub(crate) fn all_on(status: &Value, side: &str) -> bool {
+    status["agents"].as_array().expect("agents").iter().all(|agent| agent["serving"] == side)
+}
+
+pub(crate) fn in_phase(status: &Value, phase: u64, step: &str) -> bool {
+    let rollout = &status["rollout"];
+    rollout["state"] == "progressing" && rollout["phase"] == phase && rollout["step"] == step
 }
 
 /// Command lines of processes that were started for this directory or carry its state in their environment.
@@ -257,9 +357,15 @@ pub(crate) fn account(load: Process) -> Value {
 }
 
 pub(crate) fn assert_nothing_lost(account: &Value) {
-    assert_eq!(account["requests"]["failed"], 0, "{account:#}");
-    assert_eq!(account["tasks"]["lost"], 0, "{account:#}");
-    assert_eq!(account["tasks"]["duplicated"], 0, "{account:#}");
+    assert_all_settled(account);
     assert_eq!(account["tasks"]["completed"], account["tasks"]["submitted"], "{account:#}");
-    assert!(account["tasks"]["completed"].as_u64().expect("a count") > 20, "{account:#}");
+}
+
+/// Each task has come to exactly one end, though some may have been reported as failed.
+pub(crate) fn assert_all_settled(account: &Value) {
+    let count = |name: &str| account["tasks"][name].as_u64().expect("a count");
+    assert_eq!(account["requests"]["failed"], 0, "{account:#}");
+    assert_eq!((count("lost"), count("duplicated")), (0, 0), "{account:#}");
+    assert_eq!(count("completed") + count("failed"), count("submitted"), "{account:#}");
+    assert!(count("completed") > 20, "{account:#}");
 }
