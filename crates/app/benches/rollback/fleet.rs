@@ -8,8 +8,8 @@ pub(crate) struct Kind {
     pub(crate) agents: usize,
     /// Tasks per second.
     pub(crate) rate: u32,
-    boot_s: u32,
-    ballast_mib: u32,
+    pub(crate) boot_s: u32,
+    pub(crate) ballast_mib: u32,
 }
 
 pub(crate) const LIGHT: Kind = Kind { name: "light", agents: 131, rate: 20, boot_s: 0, ballast_mib: 0 };
