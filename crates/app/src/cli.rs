@@ -112,15 +112,15 @@ mod tests {
     fn a_command_line_that_cannot_be_read_has_a_code_and_a_way_on() {
         insta::assert_snapshot!(told(&["rolout"]), @r"
         error[BW0319]: there is no command 'rolout'
-          = help: did you mean `rollout`? `bellwether help` lists the commands
+          = help: did you mean `rollout`? `bellwether --help` lists what there is
         ");
         insta::assert_snapshot!(told(&["plan", "--flet", "f.yaml"]), @r"
         error[BW0319]: unexpected argument '--flet' found
-          = help: did you mean `--fleet`? the form is `bellwether plan --release <FILE> --fleet <FILE>`; --help tells more
+          = help: did you mean `--fleet`? `bellwether plan --help` shows its form and every flag
         ");
         insta::assert_snapshot!(told(&["plan", "--fleet", "f.yaml"]), @r"
         error[BW0319]: --release <FILE> is missing
-          = help: the form is `bellwether plan --release <FILE> --fleet <FILE>`; --help tells more
+          = help: `bellwether plan --help` shows its form and every flag
         ");
         insta::assert_snapshot!(told(&["demo", "--baseline", "25"]), @r"
         error[BW0319]: invalid value '25' for '--baseline <DURATION>'

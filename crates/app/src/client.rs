@@ -78,7 +78,7 @@ impl Control {
     fn unreachable(&self, cause: &dyn std::error::Error) -> Failure {
         Failure::error(
             Diagnostic::new("BW0304", format!("no controller answers at {}", self.base))
-                .because(chain(cause))
+                .because(root(cause))
                 .help("start one with `bellwether serve --fleet FILE`, or name its address with --control or BELLWETHER_CONTROL"),
         )
     }
@@ -93,6 +93,15 @@ impl Control {
             .help("check that the address is a Bellwether controller of the same version"),
         )
     }
+}
+
+/// What the operating system said; the layers above it say where, and that is in the message.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
 }
 
 fn refusal(status: StatusCode, problem: Problem) -> Failure {

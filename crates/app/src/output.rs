@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use bellwether_core::diagnostic::Diagnostic;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -31,8 +31,14 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     writeln!(io::stdout().lock(), "{text}").map_err(cannot_write)
 }
 
+/// A reader that has seen enough, such as `head`, is told nothing more.
 pub(crate) fn cannot_write(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::told(Exit::Error, Vec::new());
+    }
     Failure::error(
-        Diagnostic::new("BW0306", "the result could not be written").because(error).help("check where the output goes"),
+        Diagnostic::new("BW0306", "the result could not be written")
+            .because(error)
+            .help("check the free space, and where the output leads"),
     )
 }

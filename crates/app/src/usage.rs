@@ -21,28 +21,31 @@ fn diagnostic(error: &clap::Error) -> Diagnostic {
     let text = error.render().to_string();
     let mut paragraphs = text.trim_start_matches("error: ").split("\n\n").map(one_line);
     let wrong = paragraphs.next().unwrap_or_default();
-    let usage = paragraphs.find_map(|part| part.strip_prefix("Usage: ").map(|form| format!("the form is `{form}`")));
-    let (message, cause) = match error.kind() {
+    let usage = paragraphs.find_map(|part| part.strip_prefix("Usage: ").map(str::to_owned));
+    let mut told = Diagnostic::new("BW0319", String::new());
+    told.message = match error.kind() {
         ErrorKind::MissingRequiredArgument => {
-            (format!("{} is missing", wrong.rsplit("not provided: ").next().unwrap_or(&wrong)), None)
+            format!("{} is missing", wrong.rsplit("not provided: ").next().unwrap_or(&wrong))
         }
-        // What the parser of the value says stands behind the value.
-        ErrorKind::ValueValidation => match wrong.split_once("': ") {
-            Some((message, cause)) => (format!("{message}'"), Some(cause.to_owned())),
-            None => (wrong, None),
-        },
-        ErrorKind::InvalidValue => (wrong.split(" [possible").next().unwrap_or(&wrong).to_owned(), None),
-        ErrorKind::InvalidSubcommand => (wrong.replace("unrecognized subcommand", "there is no command"), None),
-        _ => (wrong, None),
+        ErrorKind::ValueValidation => {
+            // What the parser of the value says stands behind the value: why not, and what instead.
+            let (message, why) = wrong.split_once("': ").unwrap_or((&wrong, ""));
+            let (cause, instead) = why.split_once("; ").unwrap_or((why, ""));
+            told.cause = Some(cause.to_owned()).filter(|cause| !cause.is_empty());
+            told.help = Some(instead.to_owned()).filter(|instead| !instead.is_empty());
+            format!("{message}'")
+        }
+        ErrorKind::InvalidValue => wrong.split(" [possible").next().unwrap_or(&wrong).to_owned(),
+        ErrorKind::InvalidSubcommand => wrong.replace("unrecognized subcommand", "there is no command"),
+        _ => wrong,
     };
-    let told = Diagnostic::new("BW0319", message).help(help(error, usage));
-    match cause {
-        Some(cause) => told.because(cause),
-        None => told,
+    match told.help {
+        Some(_) => told,
+        None => told.help(help(error, usage.as_deref())),
     }
 }
 
-fn help(error: &clap::Error, usage: Option<String>) -> String {
+fn help(error: &clap::Error, usage: Option<&str>) -> String {
     let figure = Error::source(error).and_then(|source| source.downcast_ref::<BadFigure>());
     if let Some(figure) = figure {
         return figure.help.clone();
@@ -54,11 +57,17 @@ fn help(error: &clap::Error, usage: Option<String>) -> String {
     let near =
         words(error, &[ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]);
     let near = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
-    match (error.kind(), usage) {
-        (ErrorKind::InvalidSubcommand, _) => format!("{near}`bellwether help` lists the commands"),
-        (_, Some(usage)) => format!("{near}{usage}; --help tells more"),
-        (_, None) => format!("{near}--help tells more"),
+    let command = usage.map_or("bellwether".to_owned(), command);
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => format!("{near}`{command} --help` lists what there is"),
+        _ => format!("{near}`{command} --help` shows its form and every flag"),
     }
+}
+
+/// The words of a usage line before its first argument.
+fn command(usage: &str) -> String {
+    let is_word = |word: &&str| word.starts_with(|c: char| c.is_ascii_alphanumeric());
+    usage.split_whitespace().take_while(is_word).collect::<Vec<_>>().join(" ")
 }
 
 fn words(error: &clap::Error, kinds: &[ContextKind]) -> Vec<String> {

@@ -1,11 +1,6 @@
 //! Whether everything that agents are started with is there and can be executed. Looked up as the driver does.
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, ffi::OsString, os::unix::fs::PermissionsExt, path::Path};
 
 use bellwether_core::spec::{AgentSpec, Revision};
 
@@ -85,11 +80,11 @@ impl Start {
         }
         let path = self.path.as_ref().map(OsString::from).or_else(|| std::env::var_os("PATH"));
         let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        let found = std::env::split_paths(&path).map(|directory| directory.join(word)).find(executable);
+        let found = std::env::split_paths(&path).map(|directory| directory.join(word)).find(|path| executable(path));
         found.map(|path| path.display().to_string()).ok_or_else(|| format!("{word:?} was not found in PATH"))
     }
 }
 
-fn executable(path: &PathBuf) -> bool {
+fn executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

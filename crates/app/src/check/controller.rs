@@ -173,8 +173,8 @@ fn seconds(count: u64) -> usize {
 
 fn drill(spec: &Spec, release: Option<&Release>, rollouts: &[RolloutView]) -> Check {
     let of_release = |rollout: &&RolloutView| release.is_none_or(|release| release.revision == rollout.release);
-    let drills = rollouts.iter().filter(|rollout| rollout.drill).filter(of_release);
-    let Some(last) = drills.last() else { return none_yet(spec, "no drill of this release was made here") };
+    let last = rollouts.iter().rev().filter(|rollout| rollout.drill).find(of_release);
+    let Some(last) = last else { return none_yet(spec, "no drill of this release was made here") };
     let record = last.rollback.as_ref().filter(|record| record.trigger == Trigger::Drill);
     match record.and_then(|record| record.end_to_end()) {
         Some(took) if last.state == State::RolledBack && record.is_some_and(limits::kept) => {

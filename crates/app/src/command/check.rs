@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::serve::model_server;
+use super::serve::{address, model_server};
 use crate::{
     check::{Asked, render, run as look},
     client::ControlArgs,
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", default_value = ".bellwether")]
     state: PathBuf,
     /// The address that `serve` gives to the gateway
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "127.0.0.1:7400")]
     listen: SocketAddr,
     /// Model server, in place of the one in the fleet file
     #[arg(long, value_name = "URL")]

@@ -102,5 +102,9 @@ fn spec(common: &Common) -> Result<Spec, Failure> {
 }
 
 fn stopped(what: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::error(Diagnostic::new("BW0318", format!("the {what} stops")).because(chain(error)))
+    Failure::error(
+        Diagnostic::new("BW0318", format!("the {what} stops"))
+            .because(chain(error))
+            .help("mend what the cause names; the supervisor starts it again, and agents run on meanwhile"),
+    )
 }

@@ -77,7 +77,9 @@ enum By {
 pub(crate) fn run(args: Args) -> Outcome {
     if !(args.rate > 0.0 && args.rate.is_finite()) {
         let message = format!("{} tasks per second cannot be submitted", args.rate);
-        return Err(invalid(Diagnostic::new("BW0370", message)));
+        return Err(invalid(
+            Diagnostic::new("BW0370", message).help("give --rate a number above 0, such as 10 or 0.5"),
+        ));
     }
     let targets = targets(&args)?;
     let report = runtime::block_on(drive(&args, targets))??;
@@ -114,8 +116,16 @@ async fn drive(args: &Args, targets: Targets) -> Result<Report, Failure> {
     let settling = load.stop();
     select! {
         report = settling => Ok(report),
-        _ = interrupt.recv() => Err(Failure::error(Diagnostic::new("BW0372", "stopped before all tasks were settled"))),
+        _ = interrupt.recv() => Err(unsettled()),
     }
+}
+
+fn unsettled() -> Failure {
+    Failure::error(
+        Diagnostic::new("BW0372", "stopped before all tasks were settled")
+            .because("it was interrupted a second time")
+            .help("wait after the first Ctrl-C for as long as --settle says, and the account is whole"),
+    )
 }
 
 /// Lines on standard error, for ever.
@@ -189,7 +199,11 @@ fn weighted(text: &str) -> Result<(String, f64), String> {
 
 fn on(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| {
-        Failure::error(Diagnostic::new("BW0375", "the load generator cannot listen for signals").because(error))
+        Failure::error(
+            Diagnostic::new("BW0375", "the load generator cannot listen for signals")
+                .because(error)
+                .help("check the limits of open files and threads with `ulimit -a`"),
+        )
     })
 }
 

@@ -24,10 +24,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", default_value = ".bellwether")]
     state: PathBuf,
     /// Address of the gateway: tasks, pushed requests and model calls
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "127.0.0.1:7400")]
     listen: SocketAddr,
     /// Address of the control API
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7401")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "127.0.0.1:7401")]
     control: SocketAddr,
     /// Model server, in place of the one in the fleet file
     #[arg(long, value_name = "URL")]
@@ -65,6 +65,11 @@ pub(crate) fn run(args: Args) -> Outcome {
         json: args.output.is_json(),
     };
     runtime::block_on(supervisor::serve(options))?
+}
+
+/// An address and a port, as an argument.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_neither| "it is not an address with a port; write it as 127.0.0.1:7400")
 }
 
 /// As the fleet file has it: `http://host:port`, nothing behind.

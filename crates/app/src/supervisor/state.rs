@@ -33,6 +33,13 @@ impl State {
         let unusable = |error: io::Error| {
             failures::state(path, error, "choose another directory with --state, or make this one yours")
         };
+        if path.is_file() {
+            return Err(failures::state(
+                path,
+                "it is a file",
+                "name a directory with --state; it is made where there is none",
+            ));
+        }
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700))).map_err(unusable)?;
         let state = Self { path: path.canonicalize().map_err(unusable)? };

@@ -2,19 +2,30 @@
 
 use bellwether_core::{
     analysis::{Finding, Judgement},
-    rollout::RolloutView,
+    rollout::{AgentView, RolloutView},
 };
 
 use super::{rollback::undone, words::stage};
-use crate::wording::some;
+use crate::wording::{some, wrap};
 
-pub(crate) fn describe(rollout: &RolloutView) -> Vec<String> {
+const WIDTH: usize = 100;
+const LABEL: usize = 15;
+
+/// `agents` may be empty: who is in which phase is known of the latest rollout alone.
+pub(crate) fn describe(rollout: &RolloutView, agents: &[AgentView]) -> Vec<String> {
     let mut lines = vec![
         format!("rollout {} · release {} · started by {}", rollout.id, rollout.release, rollout.by),
         stage(rollout),
     ];
     if let Some(refused) = &rollout.refused {
         lines.push(format!("the baseline cannot serve: {refused}"));
+    }
+    for (at, phase) in rollout.phases.iter().enumerate() {
+        let names: Vec<&str> =
+            agents.iter().filter(|agent| agent.phase == Some(at)).map(|agent| agent.name.as_str()).collect();
+        for (i, line) in wrap(&names.join(", "), WIDTH - LABEL - 2).into_iter().enumerate() {
+            lines.push(format!("  {:<LABEL$}{line}", if i == 0 { phase.name.as_str() } else { "" }));
+        }
     }
     let records =
         rollout.phases.iter().map(|phase| (phase.name.as_str(), phase.agents_cumulative, phase.record.as_ref()));

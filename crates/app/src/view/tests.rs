@@ -117,7 +117,7 @@ fn why_begins_with_what_to_do_and_goes_on_with_every_decision() {
 
 #[test]
 fn a_rollback_in_short_says_what_fired_and_how_long_it_took() {
-    insta::assert_snapshot!(describe(&rolled_back()).join("\n"));
+    insta::assert_snapshot!(describe(&rolled_back(), &[]).join("\n"));
 }
 
 #[test]

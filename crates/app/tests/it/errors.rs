@@ -97,7 +97,7 @@ fn files_that_cannot_be_read() {
         .file("twice.yaml", &FLEET.replace("name: two", "name: one"))
         .file("ours.yaml", &FLEET.replace("'1000']", "'1000'], env: {OLLAMA_HOST: gpu}"))
         .file("typo.yaml", &RELEASE.replace("command", "comand"));
-    insta::assert_snapshot!(place.all(&[
+    let page = place.all(&[
         "plan --fleet nowhere.yaml --release release.yaml",
         "plan --release nowhere.yaml",
         "plan --fleet broken.yaml --release release.yaml",
@@ -108,7 +108,8 @@ fn files_that_cannot_be_read() {
         "plan --fleet ours.yaml --release release.yaml",
         "plan --release typo.yaml",
         "plan --fleet release.yaml --release fleet.yaml",
-    ]));
+    ]);
+    insta::assert_snapshot!(page);
 }
 
 #[test]
@@ -117,18 +118,19 @@ fn plans_that_cannot_be_made() {
         .file("same.yaml", &RELEASE.replace("2000", "1000"))
         .file("name.yaml", &RELEASE.replace("v2", "v1"))
         .file("small.yaml", &format!("host: {{memory: 1GiB, reserve: 1GiB}}\n{FLEET}"));
-    insta::assert_snapshot!(place.all(&[
+    let page = place.all(&[
         "plan --release same.yaml",
         "plan --release name.yaml",
         "plan --fleet small.yaml --release release.yaml",
         "plan --release release.yaml --speed 0",
-    ]));
+    ]);
+    insta::assert_snapshot!(page);
 }
 
 #[test]
 fn command_lines_that_cannot_be_read() {
     let place = Place::new("lines");
-    insta::assert_snapshot!(place.all(&[
+    let page = place.all(&[
         "rolout start",
         "rollout rolback",
         "plan --flet fleet.yaml --release release.yaml",
@@ -140,7 +142,8 @@ fn command_lines_that_cannot_be_read() {
         "rollout show first",
         "serve --listen localhost",
         "explain BW0170",
-    ]));
+    ]);
+    insta::assert_snapshot!(page);
 }
 
 #[test]
@@ -149,7 +152,7 @@ fn a_machine_that_is_not_as_it_should_be() {
     let taken = holder.local_addr().expect("it has one");
     let mut place = Place::new("machine").file("thesis.tex", "");
     place.hidden.push((taken.port().to_string(), "PORT"));
-    insta::assert_snapshot!(place.all(&[
+    let page = place.all(&[
         // Nobody listens on the port of `discard`.
         "rollout list --control http://127.0.0.1:9",
         &format!("serve --state state --listen 127.0.0.1:0 --control {taken}"),
@@ -161,7 +164,8 @@ fn a_machine_that_is_not_as_it_should_be() {
         "init --output nowhere/fleet.yaml --ollama http://127.0.0.1:9",
         "load --gateway http://127.0.0.1:9",
         "internal controller --state state --parent 1 --gateway-port 1",
-    ]));
+    ]);
+    insta::assert_snapshot!(page);
 }
 
 #[test]
@@ -177,7 +181,8 @@ fn an_address_that_is_not_a_controllers() {
     });
     let mut place = Place::new("strange");
     place.hidden.push((address.port().to_string(), "PORT"));
-    insta::assert_snapshot!(place.told(&format!("rollout list --control http://{address}")));
+    let page = place.told(&format!("rollout list --control http://{address}"));
+    insta::assert_snapshot!(page);
     answering.join().expect("it answered");
 }
 

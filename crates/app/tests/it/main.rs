@@ -1,6 +1,7 @@
 //! The binary as a user has it: real processes, real sockets.
 
 mod demo;
+mod errors;
 mod faults;
 mod heavy;
 mod rollout;

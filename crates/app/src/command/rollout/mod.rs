@@ -73,6 +73,11 @@ pub(crate) fn run(args: Args) -> Outcome {
     })?
 }
 
+/// A rollout's number, as an argument.
+fn id(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_not_one| "it is not a number; `bellwether rollout list` shows the numbers of all rollouts")
+}
+
 /// The rollout that is meant: the latest unless a number was given.
 async fn number(control: &Control, given: Option<u64>) -> Result<u64, Failure> {
     if let Some(number) = given {

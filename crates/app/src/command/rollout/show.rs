@@ -2,8 +2,11 @@
 
 use std::io::Write;
 
-use bellwether_control::types::Report;
-use bellwether_core::{analysis::Judgement, rollout::RolloutView};
+use bellwether_control::types::{Report, Status};
+use bellwether_core::{
+    analysis::Judgement,
+    rollout::{AgentView, RolloutView},
+};
 use serde::Serialize;
 
 use super::number;
@@ -21,10 +24,14 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The rollout's number; the latest unless given
+    #[arg(value_parser = super::id)]
     rollout: Option<u64>,
     /// What to do now, and why everything was decided as it was
-    #[arg(long)]
+    #[arg(long, conflicts_with = "agents")]
     why: bool,
+    /// Name the agents of each phase too
+    #[arg(long)]
+    agents: bool,
     #[command(flatten)]
     control: ControlArgs,
     #[command(flatten)]
@@ -51,7 +58,7 @@ pub(super) async fn run(args: &Args) -> Outcome {
             print_json(&rollout)?;
             return Ok(Exit::Done);
         }
-        (false, false) => describe(&rollout),
+        (false, false) => describe(&rollout, &if args.agents { agents(&control, id).await? } else { Vec::new() }),
         (true, json) => {
             let criteria = criteria(&control, id).await?;
             if json {
@@ -67,6 +74,13 @@ pub(super) async fn run(args: &Args) -> Outcome {
         writeln!(out, "{line}").map_err(cannot_write)?;
     }
     Ok(Exit::Done)
+}
+
+/// Who is in which phase is a matter of the latest rollout.
+async fn agents(control: &Control, id: u64) -> Result<Vec<AgentView>, Failure> {
+    let status: Status = control.get("/v1/status").await?;
+    let latest = status.controller.rollout.is_some_and(|rollout| rollout.id.0 == id);
+    Ok(if latest { status.controller.agents } else { Vec::new() })
 }
 
 /// What cannot be read for the moment does not keep the rest from being shown.

@@ -19,6 +19,7 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The rollout's number; the latest unless given
+    #[arg(value_parser = super::id)]
     rollout: Option<u64>,
     #[command(flatten)]
     asking: Asking,
@@ -32,6 +33,7 @@ pub(crate) struct Args {
 #[derive(clap::Args)]
 pub(crate) struct RollbackArgs {
     /// The rollout's number; the latest unless given
+    #[arg(value_parser = super::id)]
     rollout: Option<u64>,
     /// These agents alone
     #[arg(long, value_name = "AGENT,…", value_delimiter = ',', group = "part")]
@@ -55,7 +57,7 @@ pub(crate) struct HoldBackArgs {
     #[arg(required = true, value_name = "AGENT")]
     agents: Vec<String>,
     /// The rollout's number; the latest unless given
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = super::id)]
     rollout: Option<u64>,
     #[command(flatten)]
     asking: Asking,

@@ -26,6 +26,7 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The rollout's number; the latest unless given
+    #[arg(value_parser = super::id)]
     rollout: Option<u64>,
     #[command(flatten)]
     control: ControlArgs,
