@@ -135,3 +135,105 @@ fn once_each(agents: Vec<AgentName>) -> Vec<AgentName> {
     let mut seen = BTreeSet::new();
     agents.into_iter().filter(|agent| seen.insert(agent.clone())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use bellwether_core::rollout::{Is, SeatView};
+
+    use super::{super::facts::Member, *};
+
+    fn view(name: &str, agent_type: &str) -> AgentView {
+        let blue = SeatView { revision: "r1".into(), is: Is::Ready { instance: InstanceId(1) }, failures: 0 };
+        AgentView {
+            name: name.into(),
+            agent_type: agent_type.into(),
+            serving: Some(Side::Blue),
+            active: None,
+            phase: None,
+            blue,
+            green: None,
+        }
+    }
+
+    fn record(trigger: Trigger) -> RollbackRecord {
+        RollbackRecord {
+            trigger,
+            also: Vec::new(),
+            harm_began: None,
+            began: UnixMillis(0),
+            shifted: None,
+            swapped: None,
+            validated: None,
+            checked: false,
+            fault: None,
+        }
+    }
+
+    fn alarm(agents: &[&str], types: &[&str], shared: bool) -> Trigger {
+        Trigger::Alarm(Box::new(Alarm {
+            kind: AlarmKind::Errors,
+            shared,
+            harm_began: UnixMillis(0),
+            agents: agents.iter().map(|&name| name.into()).collect(),
+            types: types.iter().map(|&name| name.into()).collect(),
+            why: String::new(),
+            figures: Vec::new(),
+        }))
+    }
+
+    fn blame(trigger: Trigger) -> Blame {
+        let views = [view("a", "x"), view("b", "x"), view("c", "y")];
+        let mut sums = BTreeMap::new();
+        for (name, errors) in [("a", 1), ("b", 9), ("c", 0)] {
+            let mut sum = AgentSum::default();
+            (sum.sides.green.errors, sum.sides.green.outcomes) = (errors, 10);
+            sums.insert(name.into(), sum);
+        }
+        Blame::new(&record(trigger), &views.iter().collect::<Vec<_>>(), &sums)
+    }
+
+    fn names(blame: &Blame) -> Vec<&str> {
+        blame.agents.iter().map(AgentName::as_str).collect()
+    }
+
+    #[test]
+    fn a_type_is_its_agents_unless_some_are_named() {
+        assert_eq!(names(&blame(alarm(&[], &["x"], false))), ["b", "a"]);
+        assert_eq!(names(&blame(alarm(&["a"], &["x"], false))), ["a"]);
+    }
+
+    #[test]
+    fn where_nobody_is_named_those_stand_out_who_did_badly() {
+        let blame = blame(Trigger::Operator { by: "mara".into(), why: String::new() });
+        assert_eq!((names(&blame), blame.named), (vec!["b", "a"], false));
+    }
+
+    #[test]
+    fn the_newest_green_of_each_comes_first_and_blue_beside_it_where_both_suffer() {
+        let member = |agent: &str, side, enrolled| Member { agent: agent.into(), side, enrolled: UnixMillis(enrolled) };
+        let roster: Roster = [
+            (InstanceId(1), member("a", Side::Blue, 0)),
+            (InstanceId(2), member("a", Side::Green, 1)),
+            (InstanceId(3), member("a", Side::Green, 10)),
+            (InstanceId(4), member("b", Side::Green, 10)),
+            (InstanceId(5), member("a", Side::Green, 11)),
+        ]
+        .into();
+        let numbers = |shared, stuck: &[&AgentView]| -> Vec<u64> {
+            let blame = Blame { agents: vec!["a".into(), "b".into()], shared, ..Blame::default() };
+            blame.instances(&roster, UnixMillis(10), stuck).iter().map(|instance| instance.0).collect()
+        };
+        assert_eq!(numbers(false, &[]), [5, 4, 3], "the green of an earlier rollout is not to blame");
+        assert_eq!(numbers(true, &[]), [5, 4, 1, 3]);
+        assert_eq!(numbers(false, &[&view("a", "x")]), [1, 5, 4, 3]);
+    }
+
+    #[test]
+    fn a_long_crash_loop_is_bounded() {
+        let member = Member { agent: "a".into(), side: Side::Green, enrolled: UnixMillis(1) };
+        let roster: Roster = (1..100).map(|number| (InstanceId(number), member.clone())).collect();
+        let blame = Blame { agents: vec!["a".into()], ..Blame::default() };
+        let chosen = blame.instances(&roster, UnixMillis(0), &[]);
+        assert_eq!((chosen.len(), chosen[0]), (INSTANCES_MAX, InstanceId(99)));
+    }
+}

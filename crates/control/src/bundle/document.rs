@@ -61,6 +61,8 @@ pub(super) struct Cell {
 pub(super) struct Charts {
     pub(super) from: String,
     pub(super) until: String,
+    /// What one point of a curve stands for.
+    pub(super) step: String,
     pub(super) marks: Vec<Mark>,
     pub(super) rows: Vec<Chart>,
 }

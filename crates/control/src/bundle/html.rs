@@ -183,7 +183,7 @@ impl Page {
         }
         self.raw("</p>\n<div class=\"wide\"><table class=\"charts\">\n<thead><tr><th>Metric</th>");
         self.raw("<th class=\"number\">Blue</th><th class=\"number\">Green</th><th>");
-        self.text(&format!("{} to {} UTC", charts.from, charts.until));
+        self.text(&format!("{} to {} UTC, in steps of {}", charts.from, charts.until, charts.step));
         self.raw("</th><th>Highest</th></tr></thead>\n<tbody>\n");
         for row in &charts.rows {
             self.chart(charts, row);

@@ -131,7 +131,7 @@ fn write_row(page: &mut String, cells: &[(String, bool)], widths: &[usize], last
 
 fn write_charts(page: &mut String, charts: &Charts) {
     let slots = charts.rows.iter().flat_map(|row| &row.curves).map(|curve| curve.points.len()).max().unwrap_or(0);
-    line(page, &format!("{} to {} UTC, one column for 10 s", charts.from, charts.until));
+    line(page, &format!("{} to {} UTC, one column for {}", charts.from, charts.until, charts.step));
     for chart in &charts.rows {
         write_chart(page, chart);
     }

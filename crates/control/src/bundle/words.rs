@@ -43,6 +43,9 @@ pub(super) fn span(micros: f64) -> String {
 }
 
 pub(super) fn seconds(span: Millis) -> String {
+    if (1..1000).contains(&span.0) {
+        return format!("{} ms", span.0);
+    }
     if span < Millis::from_mins(10) { format!("{} s", number(span.as_secs_f64())) } else { span.to_string() }
 }
 

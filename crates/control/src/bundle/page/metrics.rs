@@ -14,21 +14,31 @@ use super::super::{
     words::{clock, mib, number, ratio, real, seconds, share, span},
 };
 
-const WIDTH: Millis = Millis::from_secs(10);
-const COUNT: usize = (BACK.0 / WIDTH.0) as usize;
+/// Points of a curve, at most.
+const COUNT_MAX: u64 = 60;
+/// What one may stand for; the last is enough for everything that is gathered.
+const STEPS: [Millis; 2] = [Millis::from_secs(5), Millis::from_secs(10)];
+const _: () = assert!(STEPS[1].0 * COUNT_MAX >= BACK.0);
 
 pub(super) fn blocks(facts: &Facts) -> Vec<Block> {
     let (Some(until), Some(oldest)) = (newest(facts), oldest(facts)) else {
         return vec![Block::Text("There are no figures of the last minutes.".to_owned())];
     };
-    let from = UnixMillis(until.0.saturating_sub(WIDTH.0 * COUNT as u64)).max(UnixMillis(oldest.0.saturating_sub(1)));
-    let count = usize::try_from(until.since(from).0.div_ceil(WIDTH.0)).unwrap_or(COUNT).clamp(1, COUNT);
-    let parts = tally::buckets(&facts.seconds, &facts.beats, UnixMillis(from.0 + 1), WIDTH, count);
-    let end = UnixMillis(from.0 + WIDTH.0 * count as u64);
+    let from = UnixMillis(until.0.saturating_sub(BACK.0)).max(UnixMillis(oldest.0.saturating_sub(1)));
+    let points = |step: Millis| until.since(from).0.div_ceil(step.0).max(1);
+    let step = STEPS.into_iter().find(|&step| points(step) <= COUNT_MAX).unwrap_or(STEPS[1]);
+    let count = points(step).min(COUNT_MAX);
+    let parts = tally::buckets(&facts.seconds, &facts.beats, UnixMillis(from.0 + 1), step, count as usize);
+    let end = UnixMillis(from.0 + step.0 * count);
     let (compared_from, note) = compared(facts, from);
     let whole = tally::sum(&facts.seconds, &facts.beats, compared_from, facts.record.began);
-    let charts =
-        Charts { from: clock(from), until: clock(end), marks: marks(facts, from, end), rows: rows(&whole, &parts) };
+    let charts = Charts {
+        from: clock(from),
+        until: clock(end),
+        step: seconds(step),
+        marks: marks(facts, from, end),
+        rows: rows(&whole, &parts),
+    };
     vec![Block::Text(note), Block::Charts(charts), Block::Text(capacity(facts))]
 }
 

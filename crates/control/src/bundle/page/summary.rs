@@ -115,9 +115,12 @@ fn traffic(facts: &Facts) -> String {
     if not_on_blue.is_empty() {
         return match facts.record.validated {
             Some(validated) => {
-                format!("All {all} have a ready blue ({blue}) and its traffic since {} UTC.", clock(validated))
+                format!(
+                    "Each of {all} has a ready blue ({blue}) and its traffic; validated at {} UTC.",
+                    clock(validated)
+                )
             }
-            None => format!("All {all} have a ready blue ({blue}) with the traffic; it is being checked."),
+            None => format!("Each of {all} has a ready blue ({blue}) with the traffic; it is being checked."),
         };
     }
     let on_green = concerned.iter().filter(|agent| facts.is_green(agent)).count();

@@ -3,6 +3,7 @@
 mod fixture;
 mod written;
 
+use bellwether_core::rollout::{Retreat, State, Step};
 use insta::assert_snapshot;
 
 use super::{
@@ -37,6 +38,21 @@ fn a_rollback_that_needs_a_person() {
     let facts = fixture::needs_attention();
     assert_snapshot!("needs_attention.txt", text(&facts));
     assert_snapshot!("needs_attention.html", html(&facts));
+}
+
+#[test]
+fn a_part_that_was_taken_back_is_told_as_a_part() {
+    let mut facts = fixture::errors();
+    facts.rollout.state = State::Progressing { phase: 1, step: Step::Baking { look: 1 } };
+    let record = facts.rollout.rollback.take().unwrap();
+    facts.rollout.retreats.push(Retreat { agents: ["reviewer-2".into()].into(), record });
+    facts.retreat = Some(0);
+    let text = text(&facts);
+    assert!(text.starts_with("Part of rollout 17 to v2 was taken back; the rest stands where it stood\n"), "{text}");
+    assert!(
+        text.contains("Each of 1 agent has a ready blue (v1)") && text.contains("`bellwether rollout resume 17`"),
+        "{text}"
+    );
 }
 
 const HOSTILE: &str = "<script>alert('x')</script><img src=x onerror=\"y\">&amp;\u{1b}[2J\u{202e}`<b>`</pre>";
