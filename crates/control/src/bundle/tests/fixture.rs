@@ -63,7 +63,10 @@ pub(super) fn spec() -> Spec {
 pub(super) fn plan(spec: &Spec) -> Plan {
     let release = parse_release("release.yaml", RELEASE).unwrap();
     let measured = Measured { present_memory_bytes: Some(8 << 30), ..Measured::default() };
-    make(spec, &release, &measured, 1.0).unwrap()
+    let mut plan = make(spec, &release, &measured, 1.0).unwrap();
+    // How the plan reckons is not what the page is tested for.
+    (plan.budget.capacity_bytes, plan.budget.peak_bytes) = (7 << 30, 563 << 20);
+    plan
 }
 
 /// Green of type `review` gives errors from 430 s on; decided at 441.2 s; over at 453.9 s.
