@@ -16,9 +16,8 @@ use crate::{command, failure::Outcome, usage};
     name = "bellwether",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage or an invalid file, 3 rolled back,\n\
-                  4 paused or undecided, 5 preflight failed.\n\
-                  Errors carry a code; `bellwether explain CODE` says what is behind it."
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage or an invalid file, 3 rolled back, 4 paused or undecided, \
+                  5 preflight failed.\nErrors carry a code; `bellwether explain CODE` says what is behind it."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -28,22 +27,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// See it work: 131 agents, a simulated model server, and one whole rollout under load
+    #[command(
+        after_help = "Exit codes: 0 completed, 3 rolled back, 4 paused or in need of attention, 1 anything else."
+    )]
     Demo(command::demo::Args),
-    /// Write a fleet file for what is found here: model server, inventory, compose file
     Init(command::init::Args),
-    /// Look at everything that a rollout depends on, before one begins
     Check(command::check::Args),
-    /// Show what a release would do to a fleet, before anything is touched
     Plan(command::plan::Args),
-    /// Run a fleet: supervisor, gateway, controller and the agents themselves
     Serve(command::serve::Args),
-    /// Start, watch and steer a rollout
     Rollout(command::rollout::Args),
-    /// Rehearse the rollback on the first agents of a release, and time it
     Drill(command::drill::Args),
-    /// Say what is behind the code of an error, and what to do
     Explain(command::explain::Args),
-    /// Submit tasks at a steady rate and keep an account of every one
     Load(command::load::Args),
     /// Run one asynchronous agent (the green base)
     Agent(command::agent::Args),

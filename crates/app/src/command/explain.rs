@@ -14,6 +14,9 @@ use crate::{
     wording::wrap,
 };
 
+/// Say what is behind the code of an error, and what to do.
+///
+/// Every error begins with a code such as `error[BW0107]`. Codes are stable, so they can be searched for.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The code, as an error shows it in brackets; without one, every code is listed

@@ -25,9 +25,12 @@ use crate::{
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
+/// Submit tasks at a steady rate and keep an account of every one.
+///
+/// Exit code 0 if no request failed, no task was lost and none was accepted twice; else 1.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The gateway's data plane
+    /// The gateway's address
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
     gateway: String,
     /// Tasks per second, on average; arrivals are a Poisson process

@@ -18,6 +18,10 @@ use crate::{
     output::{Output, cannot_write, print_json},
 };
 
+/// Show what a release would do to a fleet, before anything is touched.
+///
+/// Changes, phases and agents, memory and time to undo at each step, schedule, gates. What does not fit is refused with
+/// the numbers. Talks to nobody: needs are assumed where a running controller would have measured them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The fleet file: what runs
@@ -26,8 +30,8 @@ pub(crate) struct Args {
     /// The release file: what changes
     #[arg(long, value_name = "FILE")]
     release: PathBuf,
-    /// Divide bakes and validation by this
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    /// Divide bakes and validation by this, as `rollout start --speed` does
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     speed: f64,
     #[command(flatten)]
     output: Output,

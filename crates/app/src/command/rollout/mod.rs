@@ -18,6 +18,9 @@ use crate::{
     runtime,
 };
 
+/// Start, watch and steer a rollout.
+///
+/// Talks to the controller of a running `serve`. Without a number the latest rollout is meant.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -26,11 +29,8 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Sub {
-    /// Begin to move the fleet to a release
     Start(start::Args),
-    /// Follow a rollout until it is over; the exit code tells how it ended
     Watch(watch::Args),
-    /// Show one rollout; with --why what to do now, and every decision with its numbers
     Show(show::Args),
     /// List all rollouts of this fleet
     List(list::Args),
@@ -40,9 +40,7 @@ enum Sub {
     Resume(steer::Args),
     /// End the bake now, or go on where evidence is thin
     Promote(steer::Args),
-    /// Keep single agents on blue, or take them back to it, while the rest goes on
     HoldBack(steer::HoldBackArgs),
-    /// Take all agents back to blue, or a part of them
     #[command(visible_alias = "abort")]
     Rollback(steer::RollbackArgs),
     /// Give up blue after completion; this cannot be undone

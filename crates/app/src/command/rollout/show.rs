@@ -17,7 +17,7 @@ use crate::{
     view::{advice, describe, evidence, why},
 };
 
-/// Show one rollout.
+/// Show one rollout; with --why what to do now, and every decision with its numbers.
 ///
 /// With --why: first what to do now, then every decision in order with the numbers that it rests on: baseline, gates,
 /// alarms, parts that were taken back, and the rollback against its limits.

@@ -34,7 +34,7 @@ pub(crate) struct Wanted {
     /// The release file: what changes
     #[arg(long, value_name = "FILE")]
     pub(crate) release: PathBuf,
-    /// Divide bakes and validation by this; every other timer stays as it is
+    /// Divide bakes and validation by this, to rehearse or to show; every other timer stays as it is
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     pub(crate) speed: f64,
     /// Measure the baseline for this long instead of what the fleet file says

@@ -19,7 +19,7 @@ use crate::{
     view::{Frame, Narrator, Screen, frame, undone},
 };
 
-/// Follow a rollout until it is over.
+/// Follow a rollout until it is over; the exit code tells how it ended.
 ///
 /// Exit code 0 completed, 3 rolled back, 4 a person has to decide, 5 preflight failed. Ending this command does not end
 /// the rollout.
