@@ -67,7 +67,7 @@ impl Start {
     fn program(&self) -> Result<String, String> {
         let word = &self.program;
         if word == "bellwether" {
-            return Ok("bellwether, this very program".to_owned());
+            return Ok("bellwether (this very program)".to_owned());
         }
         if word.contains('/') {
             let path = Path::new(word);

@@ -42,7 +42,7 @@ fn host(page: &mut Page, found: &Found) {
     page.line(&format!("# {}. What is really there counts; less can be declared.", found.machine.told()));
     page.line("host:");
     match found.machine.reserve_gib(bytes) {
-        Some(gib) if bytes > 0 => {
+        Some(gib) if bytes >= 1 << 20 => {
             let why = format!("left to everything else: the largest model has {}, the system wants some", Size(bytes));
             page.block(&[(&format!("  reserve: {gib}GiB"), &why)]);
         }
@@ -64,7 +64,8 @@ fn server(page: &mut Page, found: &Found) {
         ("  parallel: 2", "model calls at once: what it runs with as OLLAMA_NUM_PARALLEL"),
     ]);
     if !server.models.is_empty() {
-        let names = server.models.iter().map(|model| format!("{} ({})", model.name, Size(model.bytes)));
+        let size = |bytes| if bytes < 1 << 20 { String::new() } else { format!(" ({})", Size(bytes)) };
+        let names = server.models.iter().map(|model| format!("{}{}", model.name, size(model.bytes)));
         page.comment("  ", &format!("Its models: {}.", names.collect::<Vec<_>>().join(", ")));
     }
 }

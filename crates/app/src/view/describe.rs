@@ -2,54 +2,48 @@
 
 use bellwether_core::{
     analysis::{Finding, Judgement},
-    rollout::{AgentView, RolloutView},
+    rollout::{AgentView, PhaseRecord, RolloutView},
 };
 
 use super::{rollback::undone, words::stage};
-use crate::wording::{some, wrap};
+use crate::wording::{counted, some, wrap};
 
 const WIDTH: usize = 100;
-const LABEL: usize = 15;
+/// Where what is said of a phase begins.
+const LABEL: usize = 16;
+/// Where the sentence of a criterion begins.
+const SENTENCE: usize = 28;
 
 /// `agents` may be empty: who is in which phase is known of the latest rollout alone.
 pub(crate) fn describe(rollout: &RolloutView, agents: &[AgentView]) -> Vec<String> {
+    let kind = if rollout.drill { "drill" } else { "release" };
     let mut lines = vec![
-        format!("rollout {} · release {} · started by {}", rollout.id, rollout.release, rollout.by),
+        format!("rollout {} · {kind} {} · started by {}", rollout.id, rollout.release, rollout.by),
         stage(rollout),
     ];
     if let Some(refused) = &rollout.refused {
         lines.push(format!("the baseline cannot serve: {refused}"));
     }
     for (at, phase) in rollout.phases.iter().enumerate() {
-        let names: Vec<&str> =
-            agents.iter().filter(|agent| agent.phase == Some(at)).map(|agent| agent.name.as_str()).collect();
-        for (i, line) in wrap(&names.join(", "), WIDTH - LABEL - 2).into_iter().enumerate() {
-            lines.push(format!("  {:<LABEL$}{line}", if i == 0 { phase.name.as_str() } else { "" }));
-        }
+        let moves = counted(phase.agents, "agent", "agents");
+        let text = format!("{moves}, {} on green then: {}", phase.agents_cumulative, took(phase.record.as_ref()));
+        lines.extend(labelled(phase.name.as_str(), &text));
+        let names = agents.iter().filter(|agent| agent.phase == Some(at)).map(|agent| agent.name.as_str());
+        lines.extend(labelled("", &names.collect::<Vec<_>>().join(", ")));
+        lines.extend(judged(phase.record.as_ref()));
     }
-    let records =
-        rollout.phases.iter().map(|phase| (phase.name.as_str(), phase.agents_cumulative, phase.record.as_ref()));
-    let validation =
-        rollout.validation.iter().map(|record| (record.name.as_str(), record.agents_cumulative, Some(record)));
-    for (name, agents, record) in records.chain(validation) {
-        let Some(record) = record else {
-            lines.push(format!("  {name:<14} {agents:>5} agents  not begun"));
-            continue;
-        };
-        let took =
-            record.ended.map_or_else(|| "under way".to_owned(), |ended| format!("took {}", ended.since(record.began)));
-        lines.push(format!("  {name:<14} {agents:>5} agents  {took}"));
-        for judgement in record.report.iter().flat_map(|report| &report.judgements) {
-            lines.push(format!("      {:<4} {:<18} {}", judgement.id, finding(judgement), judgement.why));
-        }
+    if let Some(record) = &rollout.validation {
+        lines.extend(labelled(record.name.as_str(), &took(Some(record))));
+        lines.extend(judged(Some(record)));
     }
     for part in &rollout.retreats {
-        lines.push(format!("taken back: {}", some(part.agents.iter().map(|agent| agent.as_str()), 6)));
-        lines.extend(undone(&part.record).into_iter().map(|line| format!("  {line}")));
+        lines.extend(labelled("held on blue", &some(part.agents.iter().map(|agent| agent.as_str()), 6)));
+        lines.extend(undone(&part.record).iter().flat_map(|line| labelled("", line)));
     }
     if let Some(rollback) = &rollout.rollback {
-        lines.push("rollback".to_owned());
-        lines.extend(undone(rollback).into_iter().map(|line| format!("  {line}")));
+        for (i, line) in undone(rollback).iter().enumerate() {
+            lines.extend(labelled(if i == 0 { "rolled back" } else { "" }, line));
+        }
     }
     if rollout.rollback.is_some() || !rollout.retreats.is_empty() || rollout.paused.is_some() {
         lines.push(format!("`bellwether rollout show {} --why` says what to do now, and why", rollout.id));
@@ -64,4 +58,32 @@ pub(crate) fn finding(judgement: &Judgement) -> &'static str {
         Finding::NoHarmSeen => "no harm seen",
         Finding::CannotTellYet => "cannot tell yet",
     }
+}
+
+fn took(record: Option<&PhaseRecord>) -> String {
+    match record {
+        None => "not begun".to_owned(),
+        Some(record) => match record.ended {
+            Some(ended) => format!("took {}", ended.since(record.began)),
+            None => "under way".to_owned(),
+        },
+    }
+}
+
+fn judged(record: Option<&PhaseRecord>) -> Vec<String> {
+    let judgements = record.and_then(|record| record.report.as_ref()).map(|report| report.judgements.as_slice());
+    let mut lines = Vec::new();
+    for judgement in judgements.unwrap_or_default() {
+        for (i, line) in wrap(&judgement.why, WIDTH - SENTENCE).into_iter().enumerate() {
+            let (id, found) = if i == 0 { (judgement.id.as_str(), finding(judgement)) } else { ("", "") };
+            lines.push(format!("      {id:<5}{found:<17}{line}"));
+        }
+    }
+    lines
+}
+
+/// A name, and text beside it that stays beside it. Nothing where there is no text.
+fn labelled(label: &str, text: &str) -> Vec<String> {
+    let lines = wrap(text, WIDTH - LABEL).into_iter().enumerate();
+    lines.map(|(i, line)| format!("  {:<width$}{line}", if i == 0 { label } else { "" }, width = LABEL - 2)).collect()
 }

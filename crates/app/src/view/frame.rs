@@ -229,6 +229,31 @@ mod tests {
     }
 
     #[test]
+    fn what_fired_and_who_is_held_back_is_seen() {
+        let mut status = status();
+        let record = json!({
+            "agents": ["b"], "trigger": {"trigger": "crash_loop", "agent": "b", "exits": 3, "first": 0}, "also": [],
+            "harm_began": 0, "began": 0, "shifted": 0, "swapped": 0, "validated": 0, "checked": true, "fault": null,
+        });
+        for agent in status.controller.agents.iter_mut().filter(|agent| agent.name.as_str() == "b") {
+            agent.green = None;
+        }
+        if let Some(rollout) = &mut status.controller.rollout {
+            rollout.retreats = vec![serde_json::from_value(record).unwrap()];
+        }
+        let picture = Frame { status: &status, elapsed: Millis(0), account: &[], width: 72, colour: false };
+        insta::assert_snapshot!(frame(&picture)[..7].join("\n"), @r"
+        example · release v2 · rollout 3                                   00:00
+        phase 1 of 2, canary: baking                                    12s left
+        1 of 4 agents on green    ● green  ○ blue  ◐ moving  ✕ down  ◇ held back
+        ! crash loop (R99): green of b ended 3 times by itself
+
+        canary       ●◇
+        full         ○✕
+        ");
+    }
+
+    #[test]
     fn colour_does_not_count_for_the_width() {
         let status = status();
         let picture = |colour| Frame { status: &status, elapsed: Millis(0), account: &[], width: 60, colour };

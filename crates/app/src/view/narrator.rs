@@ -30,15 +30,16 @@ impl Narrator {
         let reports = rollout.phases.iter().filter_map(|p| p.record.as_ref()).chain(&rollout.validation);
         let judged: Vec<_> = reports.filter_map(|record| Some((&record.name, record.report.as_ref()?))).collect();
         for (name, report) in judged.iter().skip(self.judged) {
-            let verdict = match report.verdict() {
-                Verdict::Pass => "pass",
-                Verdict::Fail => "fail",
-                Verdict::Inconclusive => "cannot tell yet",
+            let of = |verdict| {
+                let ids = report.judgements.iter().filter(|judgement| judgement.verdict == verdict);
+                ids.map(|judgement| judgement.id.as_str()).collect::<Vec<_>>().join(", ")
             };
-            let open = report.judgements.iter().filter(|j| j.verdict != Verdict::Pass).map(|j| j.id.as_str());
-            let open = open.collect::<Vec<_>>().join(", ");
-            let open = if open.is_empty() { String::new() } else { format!(" (not passed: {open})") };
-            said.push(format!("{stamp} {name}: judged: {verdict}{open}"));
+            let verdict = match report.verdict() {
+                Verdict::Pass => "pass".to_owned(),
+                Verdict::Fail => format!("fail ({})", of(Verdict::Fail)),
+                Verdict::Inconclusive => format!("cannot tell yet ({})", of(Verdict::Inconclusive)),
+            };
+            said.push(format!("{stamp} {name}: judged: {verdict}"));
         }
         self.judged = judged.len();
         said.extend(self.undoing(rollout).into_iter().map(|line| format!("{stamp} {line}")));
@@ -61,13 +62,14 @@ impl Narrator {
         let mut said = Vec::new();
         for part in rollout.retreats.iter().skip(self.parts) {
             let names = some(part.agents.iter().map(|agent| agent.as_str()), 4);
-            let count = counted(part.agents.len(), "agent goes", "agents go");
-            said.push(format!("{count} back to blue and stay there ({names}): {}", trigger(&part.record.trigger)));
+            let count = counted(part.agents.len(), "agent is", "agents are");
+            said.push(format!("{count} held on blue from here on ({names}): {}", trigger(&part.record.trigger)));
         }
         self.parts = rollout.retreats.len();
         let back: Vec<_> = rollout.retreats.iter().take_while(|part| !part.is_under_way()).collect();
         for part in back.iter().skip(self.parts_back) {
-            said.push(format!("that part is back on validated blue; {}", times(&part.record)));
+            let names = some(part.agents.iter().map(|agent| agent.as_str()), 4);
+            said.push(format!("on validated blue again: {names}; {}", times(&part.record)));
         }
         self.parts_back = back.len();
         if let Some(rollback) = &rollout.rollback {

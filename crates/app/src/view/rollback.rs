@@ -15,7 +15,7 @@ pub(crate) fn undone(record: &RollbackRecord) -> Vec<String> {
     lines
 }
 
-/// `detected 2.1s (R46, 30s) · traffic on blue 0.4s (R47, 1m) · …`
+/// `detected 2.1s of 30s · traffic on blue 0.4s of 1m · …`: each beside what it may take.
 pub(crate) fn times(record: &RollbackRecord) -> String {
     let shown = spans(record).into_iter().filter(|span| span.took.is_some() || span.requirement != "R46");
     shown.map(|span| time(&span)).collect::<Vec<_>>().join(" · ")
@@ -24,9 +24,9 @@ pub(crate) fn times(record: &RollbackRecord) -> String {
 fn time(span: &Span) -> String {
     let Span { name, requirement, took, limit } = *span;
     match (took, span.is_kept()) {
-        (Some(took), Some(true)) => format!("{name} {took} ({requirement}: below {limit})"),
-        (Some(took), _) => format!("{name} {took} ({requirement}: MISSED, below {limit})"),
-        (None, _) => format!("{name} not yet ({requirement}: below {limit})"),
+        (Some(took), Some(true)) => format!("{name} {took} of {limit}"),
+        (Some(took), _) => format!("{name} {took} of {limit}, MISSED ({requirement})"),
+        (None, _) => format!("{name} not yet, of {limit}"),
     }
 }
 

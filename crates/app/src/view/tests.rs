@@ -132,13 +132,13 @@ fn a_rollback_that_missed_a_limit_or_is_not_over_says_so() {
     insta::assert_snapshot!(shown("needs_attention", late), @r"
     fired: errors (R41): 41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue
     then:  crash loop (R99): green of seller ended 3 times by itself
-    times: detected 37.8s (R46: MISSED, below 30s) · traffic on blue 1m40s (R47: MISSED, below 1m) · blue validated not yet (R48: below 2m) · in all not yet (R49: below 3m30s)
+    times: detected 37.8s of 30s, MISSED (R46) · traffic on blue 1m40s of 1m, MISSED (R47) · blue validated not yet, of 2m · in all not yet, of 3m30s
     blue:  health checks of billing fail
     ");
     let by_hand = record(json!({"trigger": "operator", "by": "bob", "why": ""}), 2499.0, None, None);
     insta::assert_snapshot!(shown("rolling_back", by_hand), @r"
     fired: asked by bob
-    times: traffic on blue not yet (R47: below 1m) · blue validated not yet (R48: below 2m) · in all not yet (R49: below 3m30s)
+    times: traffic on blue not yet, of 1m · blue validated not yet, of 2m · in all not yet, of 3m30s
     ");
 }
 
@@ -227,16 +227,16 @@ fn lines_tell_what_fired_once_and_the_times_at_the_end() {
         said.extend(narrator.tell(&status(rollout), Millis::from_secs(second)));
     }
     insta::assert_snapshot!(said.join("\n"), @r"
-    [   1.0s] canary: judged: cannot tell yet (not passed: R35)
+    [   1.0s] canary: judged: cannot tell yet (R35)
     [   1.0s] phase 2 of 2, full: the first half bakes · 0 of 0 on green
-    [   2.0s] 2 agents go back to blue and stay there (log-reader, metrics-keeper): errors (R41): 41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue
+    [   2.0s] 2 agents are held on blue from here on (log-reader, metrics-keeper): errors (R41): 41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue
     [   2.0s] phase 2 of 2, full: baking · 0 of 0 on green
-    [   3.0s] that part is back on validated blue; detected 12.3s (R46: below 30s) · traffic on blue 400ms (R47: below 1m) · blue validated 6.1s (R48: below 2m) · in all 18.8s (R49: below 3m30s)
+    [   3.0s] on validated blue again: log-reader, metrics-keeper; detected 12.3s of 30s · traffic on blue 400ms of 1m · blue validated 6.1s of 2m · in all 18.8s of 3m30s
     [   4.0s] rolling back: errors (R41): 41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue
     [   4.0s] rolling back: traffic to blue · 0 of 0 on green
     [   5.0s] rolling back: validating blue · 0 of 0 on green
     [   6.0s] rolled back · 0 of 0 on green
     [   6.0s] fired: errors (R41): 41 of 131 outcomes of green failed in the last 20 s, and 0 of 1,204 of blue
-    [   6.0s] times: detected 12.3s (R46: below 30s) · traffic on blue 400ms (R47: below 1m) · blue validated 17.1s (R48: below 2m) · in all 29.8s (R49: below 3m30s)
+    [   6.0s] times: detected 12.3s of 30s · traffic on blue 400ms of 1m · blue validated 17.1s of 2m · in all 29.8s of 3m30s
     ");
 }

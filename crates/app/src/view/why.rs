@@ -95,22 +95,18 @@ impl Story<'_> {
     fn beginning(&mut self, criteria: &[Judgement]) {
         let rollout = self.rollout;
         let agents = rollout.phases.last().map_or(0, |phase| phase.agents_cumulative);
-        let kind = if rollout.drill { "drill asked for" } else { "started" };
         let speed = if (rollout.speed - 1.0).abs() < f64::EPSILON {
             String::new()
         } else {
             format!(", at speed {}", rollout.speed)
         };
-        self.tell(
-            rollout.started,
-            format!(
-                "{kind} by {}: {} in {}{speed}",
-                rollout.by,
-                counted(agents, "agent", "agents"),
-                counted(rollout.phases.len(), "phase", "phases")
-            ),
-            Vec::new(),
-        );
+        let (agents, phases) = (counted(agents, "agent", "agents"), counted(rollout.phases.len(), "phase", "phases"));
+        let by = &rollout.by;
+        let what = match rollout.drill {
+            true => format!("drill asked for by {by}: the first agents move to green and back"),
+            false => format!("started by {by}: {agents} in {phases}{speed}"),
+        };
+        self.tell(rollout.started, what, Vec::new());
         if let Some(refused) = &rollout.refused {
             let at = rollout.ended.unwrap_or(rollout.started);
             self.tell(at, format!("refused: the baseline cannot serve, as {refused}"), Vec::new());
@@ -172,7 +168,7 @@ impl Story<'_> {
         for part in &self.rollout.retreats {
             let names = some(part.agents.iter().map(|agent| agent.as_str()), 6);
             let count = counted(part.agents.len(), "agent", "agents");
-            let head = format!("a part was taken back, {count}: {names}");
+            let head = format!("a part is held on blue from here on, {count}: {names}");
             self.undone(&head, &part.record);
         }
     }

@@ -110,7 +110,7 @@ async fn steer(verb: VerbKind, given: Option<u64>, only: Option<Only>, asking: &
         return Ok(Exit::Done);
     }
     match &request.only {
-        Some(only) => eprintln!("rollout {id}: {only} goes back to blue; {}", stage(&rollout)),
+        Some(only) => eprintln!("rollout {id}: {only}: on blue from here on; {}", stage(&rollout)),
         None => eprintln!("rollout {id}: {}", stage(&rollout)),
     }
     Ok(Exit::Done)
