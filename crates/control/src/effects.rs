@@ -81,7 +81,9 @@ impl Effects {
                     )
                     .await;
                 }
-                Command::Lost { instance } => self.intend(GatewayIntent::Lost { instance }, expect_done("lost")).await,
+                Command::Lost { instance, asked } => {
+                    self.intend(GatewayIntent::Lost { instance, asked }, expect_done("lost")).await;
+                }
                 Command::Retire { instances } => retire.extend(instances),
                 Command::Settle { instances } => {
                     self.intend(GatewayIntent::Settle { instances }, expect_done("settle")).await;

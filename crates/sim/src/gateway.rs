@@ -31,7 +31,7 @@ pub(crate) struct Gateway {
 pub(crate) enum Intent {
     Enrol { instance: InstanceId, agent: AgentName, side: Side },
     CutOver { generation: Generation, moves: Vec<Move>, drain: Millis, revoke: bool },
-    Lost { instance: InstanceId },
+    Lost { instance: InstanceId, asked: bool },
     Retire { instances: Vec<InstanceId> },
     Settle { instances: Vec<InstanceId> },
 }

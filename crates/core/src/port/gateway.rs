@@ -59,7 +59,12 @@ pub enum GatewayIntent {
     /// The rollout is committed: these instances count as blue from here on.
     Settle { instances: Vec<InstanceId> },
     /// The instance's process is gone, expectedly or not: its leases return to the queue, and the route falls back where it can.
-    Lost { instance: InstanceId },
+    /// `asked` says that it was told to end, so that its end is no failure of the tasks that it held.
+    Lost {
+        instance: InstanceId,
+        #[serde(default)]
+        asked: bool,
+    },
     /// Everything, for a controller that has just started or missed events.
     Observe,
     /// One-second records after this number, at most 600 at a time.

@@ -44,8 +44,10 @@ pub enum Command {
         drain: Millis,
         revoke: bool,
     },
+    /// Its process is gone; `asked` says that it was told to end.
     Lost {
         instance: InstanceId,
+        asked: bool,
     },
     Retire {
         instances: Vec<InstanceId>,

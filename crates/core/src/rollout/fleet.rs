@@ -211,7 +211,7 @@ impl Fleet {
         if self.occupied(instance).is_none() {
             // What sat on blue before a commit, or a stray of an earlier controller.
             self.seats.remove(&instance);
-            out.extend([Command::Lost { instance }, Command::Retire { instances: vec![instance] }]);
+            out.extend([Command::Lost { instance, asked: true }, Command::Retire { instances: vec![instance] }]);
             return None;
         }
         let seat = self.occupied(instance)?;

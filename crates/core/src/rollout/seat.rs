@@ -263,9 +263,10 @@ impl Seat {
     pub(crate) fn ended(&mut self, now: Now, timers: &mut Timers, out: &mut Vec<Command>) {
         let Some(instance) = self.is.instance() else { return };
         timers.disarm(&Timer::Boot(instance));
-        out.push(Command::Lost { instance });
+        let asked = matches!(self.is, Is::Stopping { failed: false, .. });
+        out.push(Command::Lost { instance, asked });
         out.push(Command::Retire { instances: vec![instance] });
-        if matches!(self.is, Is::Stopping { failed: false, .. }) {
+        if asked {
             self.is = Is::Empty;
             self.failures = 0;
             return;

@@ -221,14 +221,20 @@ impl Traffic {
     }
 
     /// The instance's process is gone. Its leases are queued again; its route falls back where it can.
-    pub fn lost(&mut self, now: Now, instance: InstanceId, changes: &mut Vec<Change>) -> Result<(), Refusal> {
+    pub fn lost(
+        &mut self,
+        now: Now,
+        instance: InstanceId,
+        asked: bool,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refusal> {
         let known = self.roster.get_mut(instance).ok_or(Refusal::Unknown(instance))?;
         if known.gone {
             return Ok(());
         }
         known.gone = true;
         let agent = known.card.agent.clone();
-        let end = self.end_with(&agent, instance);
+        let end = if asked { LeaseEnd::Returned } else { self.end_with(&agent, instance) };
         self.roster.end_drain(instance);
         changes.push(Change::Gone { instance });
         self.queue.take_back(now, instance, end, changes);

@@ -142,7 +142,7 @@ impl Writer {
                 self.traffic.settle(&instances, &mut changes);
                 None
             }
-            GatewayIntent::Lost { instance } => match self.traffic.lost(now, instance, &mut changes) {
+            GatewayIntent::Lost { instance, asked } => match self.traffic.lost(now, instance, asked, &mut changes) {
                 // What is not known any more was forgotten after it was lost.
                 Ok(()) | Err(Refusal::Unknown(_)) => None,
                 Err(refusal) => Some(refusal.to_string()),

@@ -126,7 +126,7 @@ async fn a_dead_green_falls_back_to_its_warm_blue_and_its_task_goes_along() {
     world.cut_over_with(GREEN, Some(BLUE), Millis::from_mins(10)).await;
     world.submit("t1").await;
     assert_eq!(world.next_id(GREEN).await.as_deref(), Some("t1"));
-    world.done(GatewayIntent::Lost { instance: InstanceId(GREEN) }).await;
+    world.done(GatewayIntent::Lost { instance: InstanceId(GREEN), asked: false }).await;
     let fell_back = world.event(|event| matches!(event, GatewayEvent::FellBack { .. }).then_some(event)).await;
     let (from, to) = (InstanceId(GREEN), InstanceId(BLUE));
     assert_eq!(fell_back, GatewayEvent::FellBack { agent: "a".into(), from, to, generation: Generation(3) });

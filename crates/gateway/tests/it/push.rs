@@ -65,7 +65,7 @@ async fn a_request_to_an_instance_that_died_goes_to_its_fallback() {
     world.cut_over_with(GREEN, Some(BLUE), Millis::from_mins(1)).await;
     let http = world.http.clone();
     let waiting = tokio::spawn(async move { http.post("/a/a/x", "hello").await });
-    world.done(GatewayIntent::Lost { instance: InstanceId(GREEN) }).await;
+    world.done(GatewayIntent::Lost { instance: InstanceId(GREEN), asked: false }).await;
     assert_eq!(waiting.await.unwrap().text(), "blue");
 }
 

@@ -127,7 +127,7 @@ impl World {
                 }
                 self.send_gateway(Intent::CutOver { generation, moves, drain, revoke });
             }
-            Command::Lost { instance } => self.send_gateway(Intent::Lost { instance }),
+            Command::Lost { instance, asked } => self.send_gateway(Intent::Lost { instance, asked }),
             Command::Retire { instances } => self.send_gateway(Intent::Retire { instances }),
             Command::Settle { instances } => self.send_gateway(Intent::Settle { instances }),
             Command::Observe => self.look(),

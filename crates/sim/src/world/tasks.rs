@@ -41,9 +41,9 @@ impl World {
                     Err(error) => return violated("a cutover is possible or stale", error.to_string()),
                 });
             }
-            Intent::Lost { instance } => {
+            Intent::Lost { instance, asked } => {
                 // One that was forgotten already.
-                let _unknown = self.gateway.traffic.lost(now, instance, &mut changes);
+                let _unknown = self.gateway.traffic.lost(now, instance, asked, &mut changes);
             }
             Intent::Retire { instances } => self.gateway.traffic.retire(now, &instances, &mut changes),
             Intent::Settle { instances } => self.gateway.traffic.settle(&instances, &mut changes),

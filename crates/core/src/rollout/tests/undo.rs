@@ -6,7 +6,9 @@ use super::world::{World, exit, plan_with, replay, scarce_plan};
 use crate::{
     id::{AgentName, Side},
     plan::{Plan, Standby},
-    rollout::{Command, Event, Only, PauseReason, Refusal, RollbackStep, Rollout, State, Step, Trigger, Verb, VerbKind},
+    rollout::{
+        Command, Event, Only, PauseReason, Refusal, RollbackStep, Rollout, State, Step, Trigger, Verb, VerbKind,
+    },
     spec::{OnSharedFault, Scope, ThinEvidence},
     time::{Millis, UnixMillis},
     watch::{Alarm, AlarmKind},

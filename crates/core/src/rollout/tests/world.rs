@@ -270,7 +270,7 @@ impl World {
             Command::Thaw { instance } => vec![Event::Thawed { instance }],
             Command::Probe { instance } => vec![Event::Healthy { instance }],
             Command::CutOver { generation, moves, .. } => self.gateway.cut_over(generation, moves, self.clinging),
-            Command::Lost { instance } => self.gateway.lost(instance),
+            Command::Lost { instance, asked: _ } => self.gateway.lost(instance),
             Command::Retire { instances } => {
                 for instance in instances {
                     self.gateway.known.remove(&instance);

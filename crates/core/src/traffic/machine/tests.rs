@@ -193,7 +193,11 @@ fn no_rollback_however_often_costs_a_task_its_attempts() {
     let mut w = World::new();
     w.submit_to_a("t1");
     for (round, holder, heir) in [(1, 1, 2), (2, 2, 1), (3, 1, 2), (4, 2, 1), (5, 1, 2)] {
-        assert_eq!(w.next(round, InstanceId(holder)), granted("t1", u32::try_from(round).unwrap()), "attempts are true");
+        assert_eq!(
+            w.next(round, InstanceId(holder)),
+            granted("t1", u32::try_from(round).unwrap()),
+            "attempts are true"
+        );
         let (moves, drain) = ([to("a", heir, None)], Millis::from_secs(30));
         w.traffic.cut_over(at(round), Generation(round + 1), &moves, drain, true, &mut w.changes).unwrap();
     }
@@ -212,11 +216,21 @@ fn an_end_after_the_relief_costs_no_attempt_and_one_in_office_does() {
     w.submit_to_a("t1");
     w.next(1, BLUE);
     w.cut(2, 2, &[to("a", 2, None)]).unwrap();
-    w.traffic.lost(at(3), BLUE, &mut w.changes).unwrap();
+    w.traffic.lost(at(3), BLUE, false, &mut w.changes).unwrap();
     assert_eq!(end_of(&w), (LeaseEnd::Returned, 1));
     assert_eq!(w.next(4, GREEN), granted("t1", 2));
-    w.traffic.lost(at(5), GREEN, &mut w.changes).unwrap();
+    w.traffic.lost(at(5), GREEN, false, &mut w.changes).unwrap();
     assert_eq!(end_of(&w), (LeaseEnd::HolderGone, 1));
+}
+
+#[test]
+fn one_that_was_told_to_end_in_office_costs_its_task_no_attempt() {
+    let mut w = World::new();
+    w.submit_to_a("t1");
+    w.next(1, BLUE);
+    w.traffic.lost(at(2), BLUE, true, &mut w.changes).unwrap();
+    let task = w.traffic.task(&TaskId::new("t1")).unwrap();
+    assert_eq!((task.attempts, task.revoked), (1, 1));
 }
 
 #[test]
@@ -246,7 +260,7 @@ fn a_wrong_move_moves_nobody() {
         assert_eq!(w.cut(1, 2, &moves), Err(error));
         assert_eq!((w.traffic.generation(), w.traffic.route(&"a".into()).active), (Generation(1), Some(BLUE)));
     }
-    w.traffic.lost(at(1), GREEN, &mut w.changes).unwrap();
+    w.traffic.lost(at(1), GREEN, false, &mut w.changes).unwrap();
     assert_eq!(w.cut(1, 2, &[to("a", 2, None)]), Err(RouteError::Gone(GREEN)));
 }
 
@@ -256,8 +270,8 @@ fn a_green_that_dies_is_followed_by_its_warm_blue() {
     w.cut(1, 2, &[to("a", 2, Some(1))]).unwrap();
     w.submit_to_a("t1");
     assert_eq!(w.next(2, GREEN), granted("t1", 1));
-    w.traffic.lost(at(3), GREEN, &mut w.changes).unwrap();
-    w.traffic.lost(at(3), GREEN, &mut w.changes).unwrap();
+    w.traffic.lost(at(3), GREEN, false, &mut w.changes).unwrap();
+    w.traffic.lost(at(3), GREEN, false, &mut w.changes).unwrap();
     let route = w.traffic.route(&"a".into());
     assert_eq!((route.active, route.fallback, w.traffic.generation()), (Some(BLUE), None, Generation(3)));
     assert_eq!(w.next(4, BLUE), granted("t1", 2));
@@ -269,7 +283,7 @@ fn without_a_fallback_tasks_wait_for_the_next_instance() {
     let mut w = World::new();
     w.submit_to_a("t1");
     w.next(1, BLUE);
-    w.traffic.lost(at(2), BLUE, &mut w.changes).unwrap();
+    w.traffic.lost(at(2), BLUE, false, &mut w.changes).unwrap();
     assert_eq!(w.next(3, BLUE), None, "gone");
     assert_eq!(w.traffic.fence_of(BLUE), None);
     w.traffic.retire(at(3), &[BLUE, InstanceId(77)], &mut w.changes);

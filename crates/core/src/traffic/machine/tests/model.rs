@@ -186,7 +186,7 @@ impl Run {
             }
             Step::Lost { instance } => {
                 // A lost instance that is not known is refused, and that is all.
-                drop(self.traffic.lost(now, InstanceId(instance), &mut changes));
+                drop(self.traffic.lost(now, InstanceId(instance), instance % 2 == 0, &mut changes));
             }
             Step::Retire { instance } => self.traffic.retire(now, &[InstanceId(instance)], &mut changes),
             Step::Settle { instance } => self.traffic.settle(&[InstanceId(instance)], &mut changes),
