@@ -417,7 +417,7 @@ mod tests {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 used_below(&path, codes);
-            } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("explain.rs") {
+            } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("core/src/explain.rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 codes.extend(text.split('"').filter(|part| is_code(part)).map(str::to_owned));
             }
@@ -452,7 +452,7 @@ mod tests {
         assert_eq!(explain("BW9999"), None);
         assert_eq!(nearest("BW0170"), Some("BW0107"));
         assert_eq!(nearest("bw0102x"), Some("BW0102"));
-        assert_eq!(nearest("BW0990"), Some("BW0402"));
+        assert_eq!(nearest("BW9999"), CODES.last().map(|(code, _)| *code));
         assert_eq!(nearest("what"), None);
     }
 }

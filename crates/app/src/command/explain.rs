@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_told_the_nearest() {
-        insta::assert_snapshot!(unknown("BW0170", "BW0170"), @r#"
-        error[BW0320]: there is no code "BW0170"
+        insta::assert_snapshot!(unknown("bw0170", &normal("bw0170")), @r#"
+        error[BW0320]: there is no code "bw0170"
           = help: the nearest is BW0107; `bellwether explain` lists all 84
         "#);
         insta::assert_snapshot!(unknown("what", "WHAT"), @r#"

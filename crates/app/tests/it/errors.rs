@@ -61,7 +61,7 @@ impl Place {
             .expect("the binary starts");
         let code = done.status.code().map_or_else(|| "none".to_owned(), |code| code.to_string());
         let said = String::from_utf8_lossy(&done.stderr);
-        let mut told = format!("$ bellwether {line}\n{}exit code {code}\n", said);
+        let mut told = format!("$ bellwether {line}\n{said}exit code {code}\n");
         for (found, shown) in &self.hidden {
             told = told.replace(found, shown);
         }
