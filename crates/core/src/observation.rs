@@ -40,7 +40,8 @@ pub struct Second {
 pub struct Cell {
     pub agent: AgentName,
     pub model: ModelName,
-    /// The side that the draw at enqueue chose. What was addressed to an agent has the side it was served by.
+    /// The side that an outcome counts for. It is the side that served, but for a task that another agent took over:
+    /// that one counts for the side that served the drawn agent when it was drawn.
     pub drawn: Side,
     pub served: Side,
     #[serde(default, skip_serializing_if = "Tasks::is_empty")]

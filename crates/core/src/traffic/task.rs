@@ -74,6 +74,19 @@ pub struct Task {
     pub state: State,
 }
 
+impl Task {
+    /// The side that an outcome under this lease counts for. The draw chose the agent, and it is the plan that moves an
+    /// agent: what the agent itself works on counts for the side that worked on it, also where it was moved while the
+    /// task waited. What another agent took over still counts for the side that was drawn, so that a faster puller
+    /// gains nothing.
+    pub fn arm(&self, lease: &Lease) -> Side {
+        match self.draw {
+            Some(draw) if lease.agent != self.agent => draw.side,
+            _ => lease.side,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     Queued { since: Nanos },

@@ -204,7 +204,7 @@ fn key(task: &Task, lease: &Lease, claim: &crate::target::Claim) -> Key {
     Key {
         agent: task.agent.clone(),
         model: claim.target().card.model.clone(),
-        drawn: task.draw.map_or(lease.side, |draw| draw.side),
+        drawn: task.arm(lease),
         served: lease.side,
     }
 }

@@ -63,14 +63,14 @@ impl World {
                 Change::Queued { task } => self.wake_for(&task),
                 Change::LeaseLost { task, end, lease } => {
                     if end != LeaseEnd::AskedAgain {
-                        let drawn = task.draw.map_or(lease.side, |draw| draw.side);
+                        let drawn = task.arm(&lease);
                         self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side).lost_leases += 1;
                         self.wake_for(&task);
                     }
                 }
                 Change::Finished { task, by, lease_micros, .. } => {
                     let served = by.as_ref().map_or(Side::Blue, |(_, lease)| lease.side);
-                    let drawn = task.draw.map_or(served, |draw| draw.side);
+                    let drawn = by.as_ref().map_or(served, |(_, lease)| task.arm(lease));
                     let tasks = self.evidence.tasks(self.agenda.now(), &task.agent, drawn, served);
                     match by {
                         Some((Report::Completed { empty: false }, _)) => tasks.completed += 1,
