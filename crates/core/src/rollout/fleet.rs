@@ -116,6 +116,9 @@ pub(crate) struct Unasked {
     pub(crate) first: UnixMillis,
 }
 
+/// On the way back green gets no longer than this to finish what it holds, because blue is to be validated within two
+/// minutes (R48). What it does not finish returns to the queue.
+const BACK_DRAIN_MAX: Millis = Millis::from_secs(45);
 /// Beyond the gateway's own drain limit, after which a missing report of emptiness is no longer waited for.
 const DRAIN_MARGIN: Millis = Millis::from_secs(10);
 
@@ -393,8 +396,9 @@ impl Fleet {
                 // What is about to be frozen or stopped, or is blamed by a rollback, is nothing to fall back to.
                 let warm = agent.desired == Side::Green && agent.warm;
                 let fallback = agent.blue.is.ready().filter(|_| warm);
-                let revoke = agent.blamed && agent.desired == Side::Blue;
-                moves.push((Move { agent: name.clone(), to, fallback }, agent.drain, revoke));
+                let back = agent.desired == Side::Blue && agent.green.is_some();
+                let drain = if back { agent.drain.min(BACK_DRAIN_MAX) } else { agent.drain };
+                moves.push((Move { agent: name.clone(), to, fallback }, drain, back && agent.blamed));
                 unmoved.insert(name);
             }
         }

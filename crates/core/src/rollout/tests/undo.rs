@@ -289,6 +289,25 @@ fn where_a_blamed_green_leaves_no_room_it_goes_before_blue_comes() {
 }
 
 #[test]
+fn on_the_way_back_what_is_held_is_waited_for_only_so_long() {
+    let mut world = World::draining(4, Millis::from_mins(20));
+    world.start(plan_with(4, Standby::Warm, ThinEvidence::Accept)).unwrap();
+    world.until_state(BAKING);
+    world.settle();
+    let began = world.done.len();
+    world.verb(VerbKind::Rollback).unwrap();
+    world.finish();
+    let drains: Vec<Millis> = world.done[began..]
+        .iter()
+        .filter_map(|command| match command {
+            Command::CutOver { drain, .. } => Some(*drain),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(drains, [Millis::from_secs(45)]);
+}
+
+#[test]
 fn one_that_is_killed_for_its_memory_is_harm_at_once() {
     let mut world = World::rolling(4);
     world.until_state(BAKING);

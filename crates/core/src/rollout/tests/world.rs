@@ -59,6 +59,11 @@ pub(super) const BAKE: Millis = Millis::from_mins(30);
 impl World {
     /// Agents `a`, `b`, … whose blues serve.
     pub(super) fn new(agents: usize) -> Self {
+        Self::draining(agents, Millis::from_secs(30))
+    }
+
+    /// The same, with so long for what a retired instance holds.
+    pub(super) fn draining(agents: usize, drain: Millis) -> Self {
         let mut world = Self {
             now: Now { mono: Nanos(0), wall: UnixMillis(1_000_000) },
             controller: Controller::default(),
@@ -82,7 +87,7 @@ impl World {
             revision: revision(Side::Blue),
             http: false,
             boot: BOOT,
-            drain: Millis::from_secs(30),
+            drain,
         });
         world.feed(Event::FleetDeclared { agents: agents.collect() }).unwrap();
         world.settle();
