@@ -110,7 +110,12 @@ impl Drill {
             let took = step.seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.1} s"));
             let limit = match (step.requirement, step.limit_seconds, step.kept) {
                 (Some(requirement), Some(limit), Some(kept)) => {
-                    format!("  {requirement}: below {limit:.0} s, {}", if kept { "kept" } else { "missed" })
+                    let kept = match (kept, step.seconds) {
+                        (true, _) => "kept",
+                        (false, Some(_)) => "missed",
+                        (false, None) => "not reached",
+                    };
+                    format!("  {requirement}: below {limit:.0} s, {kept}")
                 }
                 _ => String::new(),
             };
@@ -120,6 +125,9 @@ impl Drill {
         lines.push(match (self.succeeded, &self.fault) {
             (true, _) => "the rollback works: every step kept its limit".to_owned(),
             (false, Some(fault)) => format!("the drill failed ({}): {fault}", self.state),
+            (false, None) if self.steps.iter().all(|step| step.seconds.is_some()) => {
+                "the drill failed: a limit was missed".to_owned()
+            }
             (false, None) => format!("the drill failed: {}", self.state),
         });
         lines
@@ -129,5 +137,65 @@ impl Drill {
 impl Step {
     fn unlimited() -> Self {
         Self { name: "", seconds: None, requirement: None, limit_seconds: None, kept: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(name: &'static str, requirement: &'static str, seconds: Option<f64>, limit: f64) -> Step {
+        let kept = Some(seconds.is_some_and(|seconds| seconds < limit));
+        Step { name, seconds, requirement: Some(requirement), limit_seconds: Some(limit), kept }
+    }
+
+    fn drill(validated: Option<f64>) -> Drill {
+        Drill {
+            rollout: 3,
+            release: "v2".to_owned(),
+            succeeded: validated.is_some_and(|seconds| seconds < 120.0),
+            state: "rolled back".to_owned(),
+            steps: vec![
+                Step { name: "on green", seconds: Some(9.31), ..Step::unlimited() },
+                step("traffic on blue", "R47", Some(0.04), 60.0),
+                step("blue validated", "R48", validated, 120.0),
+                step("in all", "R49", validated.map(|seconds| seconds + 0.04), 210.0),
+            ],
+            fault: validated.is_none().then(|| "health checks of billing fail".to_owned()),
+        }
+    }
+
+    #[test]
+    fn every_step_is_told_beside_its_limit() {
+        insta::assert_snapshot!(drill(Some(1.4)).text().join("\n"), @r"
+        drill of release v2, as rollout 3
+
+          on green            9.3 s
+          traffic on blue     0.0 s  R47: below 60 s, kept
+          blue validated      1.4 s  R48: below 120 s, kept
+          in all              1.4 s  R49: below 210 s, kept
+
+        the rollback works: every step kept its limit
+        ");
+        insta::assert_snapshot!(drill(Some(150.0)).text().join("\n"), @r"
+        drill of release v2, as rollout 3
+
+          on green            9.3 s
+          traffic on blue     0.0 s  R47: below 60 s, kept
+          blue validated    150.0 s  R48: below 120 s, missed
+          in all            150.0 s  R49: below 210 s, kept
+
+        the drill failed: a limit was missed
+        ");
+        insta::assert_snapshot!(drill(None).text().join("\n"), @r"
+        drill of release v2, as rollout 3
+
+          on green            9.3 s
+          traffic on blue     0.0 s  R47: below 60 s, kept
+          blue validated          –  R48: below 120 s, not reached
+          in all                  –  R49: below 210 s, not reached
+
+        the drill failed (rolled back): health checks of billing fail
+        ");
     }
 }

@@ -130,8 +130,17 @@ fn rolled_back(rollout: &RolloutView) -> Vec<String> {
         evidence(rollout).join(", "),
         look(record)
     ));
-    if !matches!(record.trigger, Trigger::Operator { .. }) {
-        lines.push(format!("Correct {}, rehearse it with `bellwether drill`, and start again.", rollout.release));
+    match &record.trigger {
+        Trigger::Operator { .. } | Trigger::Drill => {}
+        Trigger::Alarm(alarm) if alarm.shared => lines.push(format!(
+            "Mend that, and start again: blue suffered as well, so release {} need not be at fault.",
+            rollout.release
+        )),
+        Trigger::Alarm(_) | Trigger::Gate { .. } | Trigger::CrashLoop { .. } | Trigger::OutOfMemory { .. } => lines
+            .push(format!(
+                "Correct release {}, rehearse it with `bellwether drill`, and start again.",
+                rollout.release
+            )),
     }
     lines
 }

@@ -155,6 +155,13 @@ fn there_is_something_to_do_in_every_state() {
         back["fault"] = json!(fault);
         json!({"rollback": back})
     };
+    let mut shared = alarm();
+    shared["kind"] = json!("model_server");
+    shared["shared"] = json!(true);
+    let rolled_back_for = |trigger| {
+        let back = record(trigger, 2473.5, Some(2473.9), Some(2491.0));
+        rollout(json!({"state": "rolled_back"}), json!({"rollback": back}))
+    };
     let drill =
         json!({"drill": true, "rollback": record(json!({"trigger": "drill"}), 2473.5, Some(2473.9), Some(2480.0))});
     let states = [
@@ -177,6 +184,7 @@ fn there_is_something_to_do_in_every_state() {
             ),
         ),
         ("rolled back", rolled_back()),
+        ("rolled back for a shared fault", rolled_back_for(shared)),
         ("drilled", rollout(json!({"state": "rolled_back"}), drill)),
         (
             "needs attention",
