@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bellwether_core::diagnostic::chain;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, header};
@@ -12,6 +11,8 @@ use hyper_util::{
 };
 use serde_json::Value;
 use tokio::time::timeout;
+
+use crate::client::root;
 
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const ANSWER_MAX: usize = 16 << 20;
@@ -46,7 +47,7 @@ impl Asker {
 
     async fn ask(&self, method: Method, path: &str, body: Bytes, patience: Duration) -> Result<Answer, String> {
         let whole = async {
-            let answer = self.client.request(self.request(method, path, body)?).await.map_err(|e| chain(&e))?;
+            let answer = self.client.request(self.request(method, path, body)?).await.map_err(|e| root(&e))?;
             let status = answer.status().as_u16();
             let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|e| e.to_string())?;
             Ok(Answer { status, body: body.to_bytes() })
@@ -64,12 +65,12 @@ impl Asker {
     ) -> Result<(), String> {
         let whole = async {
             let request = self.request(Method::POST, path, body.to_string().into())?;
-            let mut answer = self.client.request(request).await.map_err(|e| chain(&e))?;
+            let mut answer = self.client.request(request).await.map_err(|e| root(&e))?;
             if !answer.status().is_success() {
                 return Err(format!("it answered {}", answer.status()));
             }
             while let Some(frame) = answer.body_mut().frame().await {
-                if let Ok(piece) = frame.map_err(|e| chain(&e))?.into_data() {
+                if let Ok(piece) = frame.map_err(|e| root(&e))?.into_data() {
                     each(&piece);
                 }
             }
@@ -84,7 +85,7 @@ impl Asker {
             .uri(format!("{}{path}", self.base))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
-            .map_err(|error| chain(&error))
+            .map_err(|error| root(&error))
     }
 }
 

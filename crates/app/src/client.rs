@@ -96,7 +96,7 @@ impl Control {
 }
 
 /// What the operating system said; the layers above it say where, and that is in the message.
-fn root(error: &dyn std::error::Error) -> String {
+pub(crate) fn root(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;

@@ -43,9 +43,10 @@ pub(super) async fn check(
         let remedy = format!("write `ollama.parallel: {running}`, or start Ollama with {VARIABLE}={declared}");
         return Check::warning(NAME, format!("{declared} declared, but Ollama runs with {VARIABLE}={running}"), remedy);
     }
-    let Some(model) = model.filter(|_| asked.generate) else {
-        return Check::skipped(NAME, "no generation was asked for, so it cannot be seen how many run at once");
-    };
+    if !asked.generate {
+        return Check::skipped(NAME, "left out with --no-generate: only generations show how many run at once");
+    }
+    let Some(model) = model else { return Check::skipped(NAME, "there is no model to ask") };
     if serving.is_some() {
         return Check::skipped(NAME, "the fleet runs, and its calls hold the slots");
     }
