@@ -142,7 +142,7 @@ mod tests {
     fn a_refusal_of_the_controller_is_told_in_its_parts() {
         let told = [
             "cannot promote rollout 3 while it is completed: all phases are done; `commit` gives up blue",
-            "cannot roll back rollout 3 while it is preflight failed: nothing was changed",
+            "cannot roll back rollout 3 while it is ended by its preflight: nothing was changed",
             "there is no rollout 9; `bellwether rollout list` shows which there are",
             "the plan has no phase with an agent in it",
         ];
@@ -150,7 +150,7 @@ mod tests {
         error[BW0401]: cannot promote rollout 3 while it is completed
           = cause: all phases are done
           = help: `commit` gives up blue
-        error[BW0401]: cannot roll back rollout 3 while it is preflight failed
+        error[BW0401]: cannot roll back rollout 3 while it is ended by its preflight
           = cause: nothing was changed
           = help: `bellwether rollout show --why` says how the rollout stands and what can be done now
         error[BW0401]: there is no rollout 9

@@ -29,7 +29,7 @@ impl Kind {
             // Nothing fails that is written to a string.
             writeln!(text, "    - {{name: agent-{number:03}, type: worker}}").ok();
         }
-        text += "rollout:\n  baseline: 5s\n  validation: 2s\n  undo_max: 10m\n  phases:\n    - {name: all, select: rest, \
+        text += "rollout:\n  baseline: 5s\n  validation: 2s\n  undo_max: 10m\n  # The way back is measured here, not the judgement.\n  criteria: {latency_p95_max: 100, latency_p50_max: 100}\n  phases:\n    - {name: all, select: rest, \
                  bake: 2s, halves: false, thin_evidence: accept}\n";
         text
     }

@@ -41,7 +41,7 @@ pub enum Refusal {
     EmptyPlan,
     #[error("cannot {verb} rollout {rollout} while it is {state}: {why}")]
     NotNow { verb: &'static str, rollout: RolloutId, state: &'static str, why: &'static str },
-    #[error("the rollout moves no {0}; `bellwether rollout show` lists its phases and agents")]
+    #[error("the rollout moves no {0}; `bellwether rollout show --agents` lists whom it moves")]
     NoSuchPart(String),
     #[error("{0} is for a whole rollout; only a rollback can be of a part")]
     NotInPart(&'static str),

@@ -57,7 +57,7 @@ impl State {
 
     pub fn name(self) -> &'static str {
         match self {
-            Self::Preflight => "preflight",
+            Self::Preflight => "in preflight",
             Self::Progressing { .. } => "progressing",
             Self::Validating { .. } => "validating",
             Self::Completed => "completed",
@@ -65,7 +65,7 @@ impl State {
             Self::RollingBack { .. } => "rolling back",
             Self::RolledBack => "rolled back",
             Self::NeedsAttention => "in need of attention",
-            Self::PreflightFailed => "preflight failed",
+            Self::PreflightFailed => "ended by its preflight",
         }
     }
 }
