@@ -5,7 +5,7 @@
 //! whenever the plan is made again. Risk goes before chance: where critical agents come last, no draw moves one of
 //! them before an agent that is not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{id::RevisionName, spec::AgentSpec};
 
@@ -48,7 +48,7 @@ fn draw<'s>(agents: Vec<&'s AgentSpec>, release: &RevisionName) -> (Vec<&'s Agen
     }
     // In random order too, or the odd ones of types early in the alphabet would always go first.
     strata.sort_by_key(|stratum| stratum.first().map(|agent| lot(release, agent)));
-    let mut first = Vec::new();
+    let mut first = BTreeSet::new();
     let mut balance = 0_i64;
     for stratum in strata {
         let odd = stratum.len() % 2 == 1 && balance <= 0;
@@ -58,7 +58,7 @@ fn draw<'s>(agents: Vec<&'s AgentSpec>, release: &RevisionName) -> (Vec<&'s Agen
         }
         first.extend(stratum.into_iter().take(take).map(|agent| &agent.name));
     }
-    agents.into_iter().partition(|agent| first.contains(&&agent.name))
+    agents.into_iter().partition(|agent| first.contains(&agent.name))
 }
 
 fn lot(release: &RevisionName, agent: &AgentSpec) -> [u8; 32] {

@@ -57,7 +57,8 @@ fn unfenced(spec: &Spec) -> Option<String> {
         TaskMode::Queue => None,
         TaskMode::None => Some(
             "tasks.mode is none: whatever agents pull from elsewhere does not pass through the gateway. Nothing keeps \
-             blue and green from both working on it while blue is warm, and nothing of it is counted or judged."
+             blue and green from both working on it while blue is warm (standby: frozen or stopped does), and nothing of it \
+             is counted or judged."
                 .to_owned(),
         ),
     }
