@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// What is wrong with it on purpose.
     pub fault: Option<Fault>,
+    /// The fault sleeps until this file is there.
+    pub fault_from: Option<PathBuf>,
     /// How long it does nothing before it registers, as agents do that load much.
     pub boot_delay: Duration,
     /// Memory that it holds for nothing, as such agents do.
@@ -82,6 +85,11 @@ pub struct BadConfig {
 }
 
 impl Config {
+    /// The fault that acts now.
+    pub(crate) fn faulty(&self) -> Option<Fault> {
+        self.fault.filter(|_| self.fault_from.as_deref().is_none_or(Path::exists))
+    }
+
     /// From `AGENT_NAME`, `AGENT_TYPE`, `MODEL_NAME`, `BACKEND_URL`, `OLLAMA_BASE_URL` (or `OLLAMA_URL`, or
     /// `OLLAMA_HOST`), `PORT` (or `HEALTH_PORT`), `BELLWETHER_ADDRESS` and `BELLWETHER_IDLE_MS`, each with a
     /// default.
@@ -102,6 +110,7 @@ impl Config {
             idle: Duration::from_millis(parsed(set("BELLWETHER_IDLE_MS"))?.unwrap_or(1000)),
             listen: port.map(|port| SocketAddr::new(address, port)),
             fault: None,
+            fault_from: None,
             boot_delay: Duration::ZERO,
             ballast_bytes: 0,
             limits: Limits::default(),

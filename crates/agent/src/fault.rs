@@ -1,6 +1,6 @@
 //! Faults on purpose: an agent that misbehaves in one known way, so that a rollout's way back can be rehearsed.
 //!
-//! A fault begins with the agent and changes nothing but what its kind says: registration, heartbeats, the
+//! A fault begins with the agent, or later where that is asked for, and changes nothing but what its kind says: registration, heartbeats, the
 //! health server and the model calls stay as they are, because a real fault leaves those alone too.
 
 use std::{str::FromStr, time::Duration};
@@ -17,8 +17,9 @@ pub enum Fault {
     Errors { share: f64 },
     /// A task takes this many times its own time. What its model calls waited for is not its own.
     Latency { times: f64 },
-    /// Touched memory grows at this rate. Where no limit ends the agent it stops growing at `bytes_max`.
-    Leak { bytes_per_second: u64, bytes_max: u64 },
+    /// Touched memory grows by `bytes_first` at once and then at this rate. Where no limit ends the agent it stops
+    /// growing at `bytes_max`.
+    Leak { bytes_per_second: u64, bytes_max: u64, bytes_first: u64 },
     /// The process ends with code 1 this long after its first task came.
     Crash { after: Duration },
     /// One task is taken and never finished, and no other is asked for. Heartbeats go on.
@@ -28,7 +29,7 @@ pub enum Fault {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a fault: errors[=30%], latency[=3], leak[=8MiB[:256MiB]], crash[=2], hang or swallow")]
+#[error("{0:?} is not a fault: errors[=30%], latency[=3], leak[=8MiB[:256MiB[:0]]], crash[=2], hang or swallow")]
 pub struct BadFault(String);
 
 const MIB: u64 = 1 << 20;
@@ -51,13 +52,7 @@ impl FromStr for Fault {
         let parsed = match (kind.trim(), value) {
             ("errors", value) => value.map_or(Some(SHARE), share).map(|share| Self::Errors { share }),
             ("latency", value) => value.map_or(Some(TIMES), times).map(|times| Self::Latency { times }),
-            ("leak", None) => Some(Self::Leak { bytes_per_second: LEAK_BYTES_PER_SECOND, bytes_max: LEAK_BYTES_MAX }),
-            ("leak", Some(value)) => {
-                let (rate, most) = value.split_once(':').map_or((value, None), |(rate, most)| (rate, Some(most)));
-                most.map_or(Some(LEAK_BYTES_MAX), mebibytes)
-                    .zip(mebibytes(rate))
-                    .map(|(bytes_max, bytes_per_second)| Self::Leak { bytes_per_second, bytes_max })
-            }
+            ("leak", value) => leak(value),
             ("crash", value) => value.map_or(Some(CRASH_AFTER), seconds).map(|after| Self::Crash { after }),
             ("hang", None) => Some(Self::Hang),
             ("swallow", None) => Some(Self::Swallow),
@@ -95,15 +90,15 @@ impl Fault {
 
     /// Runs as long as the agent; for the kind that leaks.
     pub(crate) async fn leak(self) {
-        let Self::Leak { bytes_per_second, bytes_max } = self else { return };
+        let Self::Leak { bytes_per_second, bytes_max, bytes_first } = self else { return };
         let began = Instant::now();
         let mut kept: Vec<Ballast> = Vec::new();
         let mut held = 0;
         let mut beat = interval(LEAK_BEAT);
         while held < bytes_max {
             beat.tick().await;
-            let due = (bytes_per_second as f64 * began.elapsed().as_secs_f64()) as u64;
-            let more = due.min(bytes_max).saturating_sub(held);
+            let grown = (bytes_per_second as f64 * began.elapsed().as_secs_f64()) as u64;
+            let more = bytes_first.saturating_add(grown).min(bytes_max).saturating_sub(held);
             kept.push(Ballast::of(more));
             held += more;
         }
@@ -120,6 +115,14 @@ fn share(text: &str) -> Option<f64> {
         None => text.parse().ok()?,
     };
     (0.0..=1.0).contains(&share).then_some(share)
+}
+
+/// `8MiB`, `8MiB:256MiB` or `8MiB:256MiB:32MiB`: each second, at most, and at once.
+fn leak(text: Option<&str>) -> Option<Fault> {
+    let mut parts = text.map(|text| text.splitn(3, ':')).into_iter().flatten();
+    let mut next = |default| parts.next().map_or(Some(default), mebibytes);
+    let (bytes_per_second, bytes_max) = (next(LEAK_BYTES_PER_SECOND)?, next(LEAK_BYTES_MAX)?);
+    Some(Fault::Leak { bytes_per_second, bytes_max, bytes_first: next(0)? })
 }
 
 /// `3`, or `3x`.
@@ -150,15 +153,32 @@ mod tests {
         assert_eq!(fault("errors=5%"), Fault::Errors { share: 0.05 });
         assert_eq!(fault("latency"), Fault::Latency { times: 3.0 });
         assert_eq!(fault("latency=1.5x"), Fault::Latency { times: 1.5 });
-        assert_eq!(fault("leak"), Fault::Leak { bytes_per_second: 8 * MIB, bytes_max: 256 * MIB });
-        assert_eq!(fault("leak=2MiB:400MiB"), Fault::Leak { bytes_per_second: 2 * MIB, bytes_max: 400 * MIB });
+        let leak = |rate, most, first| Fault::Leak {
+            bytes_per_second: rate * MIB,
+            bytes_max: most * MIB,
+            bytes_first: first * MIB,
+        };
+        assert_eq!(fault("leak"), leak(8, 256, 0));
+        assert_eq!(fault("leak=2MiB:400MiB"), leak(2, 400, 0));
+        assert_eq!(fault("leak=2MiB:400MiB:30MiB"), leak(2, 400, 30));
         assert_eq!(fault("crash=0.5"), Fault::Crash { after: Duration::from_millis(500) });
         assert_eq!((fault("hang"), fault("swallow")), (Fault::Hang, Fault::Swallow));
     }
 
     #[test]
     fn what_is_no_fault_is_named_with_those_that_are() {
-        let all = ["", "error", "errors=200%", "latency=0.5", "leak=0", "leak=fast", "crash=-1", "crash=inf", "hang=3"];
+        let all = [
+            "",
+            "error",
+            "errors=200%",
+            "latency=0.5",
+            "leak=0",
+            "leak=fast",
+            "leak=1:2:3:4",
+            "crash=-1",
+            "crash=inf",
+            "hang=3",
+        ];
         for text in all {
             let message = text.parse::<Fault>().unwrap_err().to_string();
             assert!(message.starts_with(&format!("{text:?} is not a fault: errors[=30%]")), "{message}");

@@ -39,6 +39,9 @@ const LAST_ANSWER: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
 
+/// Between two looks whether a fault that sleeps has to begin.
+const FAULT_BEAT: Duration = Duration::from_millis(100);
+
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot serve on {address}")]
@@ -264,6 +267,9 @@ impl<H: Handler> Shared<H> {
 }
 
 async fn misbehave<H: Handler>(fault: Fault, shared: Arc<Shared<H>>) {
+    while shared.config.faulty().is_none() {
+        sleep(FAULT_BEAT).await;
+    }
     tokio::join!(fault.leak(), async {
         shared.begun.notified().await;
         fault.crash().await;

@@ -24,7 +24,7 @@ pub(crate) async fn work<H: Handler>(shared: Arc<Shared<H>>, task: Task) {
     let (id, attempt) = (task.id.clone(), task.attempt);
     let model = shared.models.for_task(&task);
     let mut outcome = run(&shared, task, model.clone()).await;
-    if let Some(fault) = shared.config.fault {
+    if let Some(fault) = shared.config.faulty() {
         outcome = fault.spoil(outcome, began.elapsed().saturating_sub(model.waited())).await;
     }
     let took = began.elapsed();

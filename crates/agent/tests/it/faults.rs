@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellwether_agent::Fault;
+use bellwether_agent::{Config, Fault};
 use serde_json::{Value, json};
 
 use crate::{
@@ -36,6 +36,24 @@ async fn a_task_of_the_drawn_share_is_reported_as_failed() {
     assert_eq!((&report["status"], report.get("result")), (&json!("failed"), None), "{report}");
     let report = reported(Fault::Errors { share: 0.0 }).await;
     assert_eq!(report["status"], "completed", "{report}");
+}
+
+#[tokio::test]
+async fn a_fault_sleeps_until_its_file_is_there() {
+    let from = std::env::temp_dir().join(format!("bw-agent-fault-{}", std::process::id()));
+    let gateway = working(&["a", "b"]).await;
+    let mut config = config(&gateway);
+    (config.fault, config.fault_from) = (Some(Fault::Swallow), Some(from.clone()));
+    let agent = start(config.clone());
+    assert_ne!(gateway.wait(1, completes("a")).await[0].body["result"], "");
+    agent.end().await;
+    std::fs::write(&from, "").unwrap();
+    let gateway = working(&["a"]).await;
+    let agent =
+        start(Config { backend: crate::config(&gateway).backend, ollama: crate::config(&gateway).ollama, ..config });
+    assert_eq!(gateway.wait(1, completes("a")).await[0].body["result"], "");
+    agent.end().await;
+    std::fs::remove_file(&from).unwrap();
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Seconds that what is held may take to finish after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
-    /// Be faulty on purpose, for rehearsals: errors[=30%], latency[=3], leak[=8MiB[:256MiB]], crash[=2], hang or
+    /// Be faulty on purpose, for rehearsals: errors[=30%], latency[=3], leak[=8MiB[:256MiB[:0]]], crash[=2], hang or
     /// swallow
     #[arg(long, env = "BELLWETHER_FAULT", value_name = "KIND", hide_short_help = true)]
     fault: Option<String>,
@@ -47,6 +47,9 @@ pub(crate) struct Args {
         hide_env_values = true
     )]
     fault_agents: Vec<String>,
+    /// The fault sleeps until this file is there
+    #[arg(long, env = "BELLWETHER_FAULT_FROM", value_name = "FILE", hide_short_help = true)]
+    fault_from: Option<PathBuf>,
     /// Seconds in which it does nothing before it registers, to stand for an agent that loads much
     #[arg(long, env = "BELLWETHER_AGENT_BOOT", value_name = "SECONDS", default_value_t = 0.0, hide_short_help = true)]
     boot_delay: f64,
@@ -92,6 +95,7 @@ fn config(args: Args) -> Result<Config, Failure> {
         ])
     })?;
     config.fault = args.fault()?;
+    config.fault_from = args.fault_from.clone();
     config.boot_delay = Duration::try_from_secs_f64(args.boot_delay).map_err(|error| {
         let message = format!("the agent cannot wait for {} seconds", args.boot_delay);
         Failure::invalid(vec![Diagnostic::new("BW0360", message).because(error)])

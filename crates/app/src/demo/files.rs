@@ -19,9 +19,18 @@ pub(crate) struct Files {
     keep: bool,
 }
 
+fn directory() -> PathBuf {
+    std::env::temp_dir().join(format!("bellwether-demo-{}", std::process::id()))
+}
+
+/// Once this is there, a revision with a fault in it is bad.
+pub(super) fn fault_from() -> PathBuf {
+    directory().join("faulty")
+}
+
 impl Files {
     pub(super) fn write(scenario: &Scenario, keep: bool) -> io::Result<Self> {
-        let directory = std::env::temp_dir().join(format!("bellwether-demo-{}", std::process::id()));
+        let directory = directory();
         fs::create_dir_all(&directory)?;
         let write = |name: &str, text: &str| {
             let path = directory.join(name);

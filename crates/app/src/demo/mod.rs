@@ -4,7 +4,7 @@
 mod children;
 mod files;
 mod memory;
-mod outage;
+mod onset;
 mod outcome;
 mod realistic;
 mod scenario;
@@ -26,7 +26,7 @@ use self::{
     children::Processes,
     files::Files,
     memory::MemoryWatch,
-    outage::Outage,
+    onset::Onset,
     outcome::{Requests, Summary, Tasks},
     scenario::Scenario,
 };
@@ -130,7 +130,7 @@ impl Demo {
             Some(url) => Simulated { url: url.clone() },
             None => {
                 let arguments = ollama_arguments("127.0.0.1:0", files.model_times.as_deref());
-                processes.start(outage::NAME, &arguments)?.says().await?
+                processes.start(onset::NAME, &arguments)?.says().await?
             }
         };
         let served: Served = processes.start("serve", &serve_arguments(files, &ollama.url))?.says().await?;
@@ -144,12 +144,11 @@ impl Demo {
         let request = rollout::request(&files.release, scenario.speed, Some(scenario.baseline), "demo")?;
         let started: Started = control.post("/v1/rollouts", &request).await?;
         load.mark("baseline");
-        let mut outage = self.planted.filter(|planted| planted.fault == Fault::OllamaDown);
-        let mut outage = outage.take().map(|planted| Outage::new(planted.phase));
+        let mut onset = self.planted.map(Onset::new);
         let status = loop {
             let status: Status = control.get("/v1/status").await?;
-            if let Some(outage) = &mut outage
-                && let Some(done) = outage.look(&status, &ollama, processes).await?
+            if let Some(onset) = &mut onset
+                && let Some(done) = onset.look(&status, &ollama, processes).await?
             {
                 watch.say(done)?;
             }

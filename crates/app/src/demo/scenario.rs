@@ -9,7 +9,7 @@ use bellwether_core::{
     time::Millis,
 };
 
-use super::realistic;
+use super::{files, realistic};
 use crate::failure::Failure;
 
 pub(super) const FLEET: &str = include_str!("../../../../examples/sutazai/fleet.yaml");
@@ -43,11 +43,10 @@ pub(crate) struct Planted {
     pub(crate) phase: usize,
 }
 
-/// The limit that leaking agents run into. They begin at half of it, and at 3 MiB/s cross nine tenths some 11 s after
-/// their start. From there to the limit takes about as long as a beat of measurements, so that the trigger mostly comes
+/// The limit that leaking agents run into. They jump to half of it, and at 3 MiB/s cross nine tenths some 11 s
+/// later. From there to the limit takes about as long as a beat of measurements, so that the trigger mostly comes
 /// before the kernel.
 const LEAK_LIMIT_MIB: u64 = 96;
-const LEAK_BALLAST_MIB: u64 = 48;
 
 impl Fault {
     /// What makes the green agent play it, in the words of `bellwether agent --fault`.
@@ -55,7 +54,7 @@ impl Fault {
         match self {
             Self::Errors => Some("errors=30%"),
             Self::Latency => Some("latency=3"),
-            Self::Leak => Some("leak=3MiB:128MiB"),
+            Self::Leak => Some("leak=3MiB:128MiB:40MiB"),
             Self::Crash => Some("crash=2"),
             Self::Hang => Some("hang"),
             Self::Swallow => Some("swallow"),
@@ -131,14 +130,10 @@ impl Scenario {
             self.agents = with_memory_limit(&self.agents, LEAK_LIMIT_MIB);
         }
         if let Some(fault) = planted.fault.of_agent() {
-            let faulty = phases[planted.phase..].iter().flat_map(|phase| &phase.agents);
-            let names: Vec<&str> = faulty.map(|name| name.as_str()).collect();
-            let ballast = if planted.fault == Fault::Leak { LEAK_BALLAST_MIB } else { 0 };
             self.release = format!(
-                "{}\n  env:\n    BELLWETHER_FAULT: {fault}\n    BELLWETHER_FAULT_AGENTS: {}\n    \
-                 BELLWETHER_AGENT_BALLAST_MB: '{ballast}'\n",
+                "{}\n  env: {{BELLWETHER_FAULT: '{fault}', BELLWETHER_FAULT_FROM: '{}'}}\n",
                 self.release.trim_end(),
-                names.join(",")
+                files::fault_from().display()
             );
         }
         Ok(self)
@@ -177,13 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn agents_of_earlier_phases_are_sound() {
+    fn the_revision_turns_bad_when_its_file_is_there() {
         let faulty = with(Fault::Crash, 3).expect("there is such a phase");
         let release = parse_release("release.yaml", &faulty.release).expect("it is sound");
         assert_eq!(release.env["BELLWETHER_FAULT"], "crash=2");
-        let names: Vec<&str> = release.env["BELLWETHER_FAULT_AGENTS"].split(',').collect();
-        assert_eq!(names.len(), 66);
-        assert_eq!(names[0], faulty.spec().expect("it is sound").rollout.phases[3].agents[0].as_str());
+        assert_eq!(release.env["BELLWETHER_FAULT_FROM"], files::fault_from().display().to_string());
     }
 
     #[test]

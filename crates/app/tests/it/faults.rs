@@ -177,18 +177,23 @@ fn a_model_server_that_is_gone_is_taken_back_and_blue_is_valid_when_it_is_there_
 #[test]
 fn a_fault_that_begins_in_the_last_phase_is_taken_back() {
     let fleet = Fleet { bakes: ["1s", "1s", "50s"], ..Fleet::SLOW };
-    let faulty = [("BELLWETHER_FAULT", "errors=40%"), ("BELLWETHER_FAULT_AGENTS", &*THIRD.join(","))];
+    let from = std::env::temp_dir().join(format!("bw-it-last-phase-{}", std::process::id()));
+    let path = from.display().to_string();
+    let faulty = [("BELLWETHER_FAULT", "errors=40%"), ("BELLWETHER_FAULT_FROM", &*path)];
     let world = world("last", &fleet, &faulty);
     let load = world.load();
     world.start_rollout_after(BASELINE);
+    world.until("the last phase begins", |status| status["rollout"]["phase"] == 2);
+    std::fs::write(&from, "").expect("the temporary directory can be written");
     let undone = Undone::of(world, load);
+    std::fs::remove_file(&from).expect("it is there");
     undone.assert_in_time(&["errors", "failure_streak"]);
 }
 
 #[test]
 fn a_fault_in_the_middle_of_a_phase_that_is_still_being_cut_over_is_taken_back() {
     let fleet = Fleet { rollout: "batch_max: 1", ..Fleet::SLOW };
-    let slow = [("BELLWETHER_FAULT", "swallow"), ("BELLWETHER_AGENT_BOOT", "8")];
+    let slow = [("BELLWETHER_FAULT", "swallow"), ("BELLWETHER_AGENT_BOOT", "16")];
     let world = world("middle", &fleet, &slow);
     let load = world.load();
     world.start_rollout_after(BASELINE);

@@ -1,5 +1,5 @@
-//! The model server goes away while green is being judged, and comes back when no green is left, so that blue can be
-//! validated.
+//! The moment at which what was sound turns bad. A revision does when its phase begins, in every agent that runs it. The
+//! model server goes away when the phase bakes, and comes back when no green is left, so that blue can be validated.
 
 use bellwether_control::types::Status;
 use bellwether_core::{
@@ -7,14 +7,18 @@ use bellwether_core::{
     rollout::{Is, State, Step},
 };
 
-use super::{Simulated, children::Processes, ollama_arguments};
+use super::{
+    Simulated, cannot_prepare,
+    children::Processes,
+    files, ollama_arguments,
+    scenario::{Fault, Planted},
+};
 use crate::failure::Failure;
 
 pub(super) const NAME: &str = "the simulated Ollama";
 
-pub(super) struct Outage {
-    /// Begins when this phase bakes.
-    phase: usize,
+pub(super) struct Onset {
+    planted: Planted,
     stage: Stage,
 }
 
@@ -24,9 +28,9 @@ enum Stage {
     Over,
 }
 
-impl Outage {
-    pub(super) fn new(phase: usize) -> Self {
-        Self { phase, stage: Stage::Before }
+impl Onset {
+    pub(super) fn new(planted: Planted) -> Self {
+        Self { planted, stage: Stage::Before }
     }
 
     /// Does what is due, and says so.
@@ -37,7 +41,13 @@ impl Outage {
         processes: &mut Processes,
     ) -> Result<Option<&'static str>, Failure> {
         match self.stage {
-            Stage::Before if self.is_due(status) => {
+            Stage::Before if !self.is_due(status) => Ok(None),
+            Stage::Before if self.planted.fault != Fault::OllamaDown => {
+                std::fs::write(files::fault_from(), "").map_err(cannot_prepare)?;
+                self.stage = Stage::Over;
+                Ok(Some("the revision that is rolled out is bad from here on"))
+            }
+            Stage::Before => {
                 processes.kill(NAME).await?;
                 self.stage = Stage::Down;
                 Ok(Some("the model server is gone"))
@@ -50,16 +60,18 @@ impl Outage {
                 self.stage = Stage::Over;
                 Ok(Some("no green is left, and the model server is back"))
             }
-            Stage::Before | Stage::Down | Stage::Over => Ok(None),
+            Stage::Down | Stage::Over => Ok(None),
         }
     }
 
     fn is_due(&self, status: &Status) -> bool {
         let Some(rollout) = &status.controller.rollout else { return false };
         match rollout.state {
-            State::Progressing { phase, step: Step::Baking { .. } | Step::Halfway { .. } } => phase == self.phase,
+            State::Progressing { phase, step } => {
+                let bakes = matches!(step, Step::Baking { .. } | Step::Halfway { .. });
+                phase >= self.planted.phase && (bakes || self.planted.fault != Fault::OllamaDown)
+            }
             State::Preflight
-            | State::Progressing { .. }
             | State::Validating { .. }
             | State::Completed
             | State::Committed
