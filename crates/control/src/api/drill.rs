@@ -43,7 +43,7 @@ fn shortfall(drill: &Rollout) -> Option<String> {
     let record = drill.rollback.as_ref();
     let spans = record.and_then(|record| Some((record.execution()?, record.validation()?, record.end_to_end()?)));
     let (State::RolledBack, Some((execution, validation, end_to_end))) = (drill.state, spans) else {
-        return Some(format!("has not ended well: its state is {}", drill.state.name()));
+        return Some(format!("has not ended well: it is {}", drill.state.name()));
     };
     let over = |what: &str, took: Millis, limit: Millis| {
         (took > limit).then(|| format!("took {took} {what}, and {limit} is the limit"))
@@ -59,17 +59,14 @@ fn moves(plan: &Plan) -> impl Iterator<Item = (&AgentName, (&RevisionId, &Revisi
 
 #[cfg(test)]
 mod tests {
-    use bellwether_core::{id::RolloutId, time::UnixMillis};
+    use bellwether_core::{id::RolloutId, plan::drill_of, time::UnixMillis};
 
     use super::*;
     use crate::samples::{plan, roll_back, started};
 
-    /// Of the first phase alone, as it stands before anything moved.
+    /// As it stands before anything moved.
     fn under_way(content: &str) -> Rollout {
-        let mut drill = plan(content);
-        drill.drill = true;
-        drill.phases.truncate(1);
-        started(drill).rollout().unwrap().clone()
+        started(drill_of(&plan(content))).rollout().unwrap().clone()
     }
 
     fn ended(content: &str, execution: Millis) -> Rollout {
@@ -99,7 +96,7 @@ mod tests {
     #[test]
     fn a_drill_that_is_not_over_or_was_too_slow_does_not() {
         let text = refused(&plan("one"), &[under_way("one")]);
-        assert!(text.contains("rollout 1, has not ended well: its state is preflight"), "{text}");
+        assert!(text.contains("rollout 1, has not ended well: it is in preflight"), "{text}");
         let text = refused(&plan("one"), &[ended("one", Millis::from_secs(61))]);
         assert!(text.contains("took 1m01s until all traffic was on blue, and 1m is the limit"), "{text}");
     }

@@ -145,9 +145,8 @@ fn plan_for(shared: &Shared, request: &StartRequest) -> Result<Plan, Vec<Diagnos
         spec.rollout.baseline = baseline;
     }
     let measured = published.seen.measured(&spec, &release);
-    let mut plan = plan::make(&spec, &release, &measured, request.speed)?;
-    plan.drill = request.drill;
-    Ok(plan)
+    let plan = plan::make(&spec, &release, &measured, request.speed)?;
+    Ok(if request.drill { plan::drill_of(&plan) } else { plan })
 }
 
 /// Whether the policy lets this plan be carried out now.
