@@ -45,7 +45,7 @@ fn options() -> Result<Options, String> {
             "--fleet" => options.fleet = Some(value()?),
             "--standby" => options.standby = Some(value()?),
             "--agents" => {
-                options.agents = value()?.parse().map_err(|_| format!("--agents wants a number\n\n{USAGE}"))?
+                options.agents = value()?.parse().map_err(|_| format!("--agents wants a number\n\n{USAGE}"))?;
             }
             // What `cargo bench` adds.
             "--bench" => {}

@@ -75,7 +75,7 @@ fn a_heavy_fleet_that_leaks_is_back_in_time_and_never_above_its_memory() {
 #[test]
 fn a_heavy_fleet_without_room_for_one_more_is_refused_with_the_numbers() {
     let world = World::start_with("full", &setup(4, 4 * BLUE_MIB, "leak"));
-    world.until("blue was measured", |status| status["live"]["memory_bytes"].as_u64() > Some(4 * BALLAST_MIB << 20));
+    world.until("blue was measured", |status| status["live"]["memory_bytes"].as_u64() > Some((4 * BALLAST_MIB) << 20));
     let release = world.dir.join("release.yaml").display().to_string();
     let refused = world.cli(&["rollout", "start", "--release", &release]);
     let told = String::from_utf8_lossy(&refused.stderr);

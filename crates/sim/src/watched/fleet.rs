@@ -104,10 +104,6 @@ impl Stages {
         at.is_some_and(|at| self.greens[agent] <= at)
     }
 
-    pub(super) fn phase_of_green(&self, agent: usize) -> usize {
-        self.phase(self.greens[agent])
-    }
-
     pub(super) fn phase(&self, at: u64) -> usize {
         self.phases.iter().rposition(|begins| *begins <= at).unwrap_or(0)
     }

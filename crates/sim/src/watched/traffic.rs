@@ -40,7 +40,7 @@ pub(super) struct Traffic<'a> {
     fleet: &'a FleetKind,
     agents: Vec<Agent>,
     fault: Fault,
-    /// Greens of this phase and later ones are faulty; those before stay well.
+    /// From here on every green is faulty.
     from_phase: usize,
     chance: Chance,
     speed: Vec<f64>,
@@ -88,7 +88,7 @@ impl<'a> Traffic<'a> {
         self.drift = 0.995 * self.drift + 0.01 * self.normal();
         self.arrive(stages, at, now);
         for (agent, side, micros) in self.pending.remove(&self.number).unwrap_or_default() {
-            let sick = side == Side::Green && self.is_sick(stages, agent);
+            let sick = side == Side::Green && self.is_sick(stages, at);
             self.end(agent, side, micros, sick, now, cell(&mut cells, &self.agents, agent, side));
         }
         for (agent, since) in self.hung.clone() {
@@ -96,7 +96,7 @@ impl<'a> Traffic<'a> {
             let signs = &mut cell(&mut cells, &self.agents, agent, Side::Green).signs;
             (signs.stalled_ms, signs.quiet_ms) = (quiet, quiet);
         }
-        let down = at.is_some_and(|at| stages.phase(at) >= self.from_phase) && self.fault == Fault::ModelServerDown;
+        let down = self.is_sick(stages, at) && self.fault == Fault::ModelServerDown;
         if down {
             self.harm_began_ms.get_or_insert(now.0);
         }
@@ -110,7 +110,7 @@ impl<'a> Traffic<'a> {
             left = left + self.chance.exponential(self.mean_gap());
             let agent = self.chance.below(self.agents.len());
             let side = if stages.is_green(agent, at) { Side::Green } else { Side::Blue };
-            let sick = side == Side::Green && self.is_sick(stages, agent);
+            let sick = side == Side::Green && self.is_sick(stages, at);
             if sick && self.fault == Fault::Hang {
                 if !self.hung.contains_key(&agent) {
                     self.hung.insert(agent, self.number);
@@ -131,8 +131,9 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    fn is_sick(&self, stages: &Stages, agent: usize) -> bool {
-        self.fault != Fault::None && stages.phase_of_green(agent) >= self.from_phase
+    /// The revision is bad from a phase on, in every agent that runs it.
+    fn is_sick(&self, stages: &Stages, at: Option<u64>) -> bool {
+        self.fault != Fault::None && at.is_some_and(|at| stages.phase(at) >= self.from_phase)
     }
 
     fn end(&mut self, agent: usize, side: Side, micros: u64, sick: bool, now: UnixMillis, cell: &mut Cell) {
