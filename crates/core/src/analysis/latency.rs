@@ -59,8 +59,9 @@ pub(super) fn judge(terms: &Terms<'_>, matched: &Matched, quantile: &Quantile) -
     // The tolerance is meant for the p95. A wider limit of another quantile widens it in proportion, or nothing so wide
     // could ever be seen within it.
     let tolerated = terms.gate.tolerated_latency_ratio * (ratio / terms.criteria.latency_p95_max).max(1.0);
+    // Where blue did not work beside it, what slows the whole machine looks like a slow revision (ANALYSIS §3.2).
     let finding = if alpha > 0.0 && too_slow {
-        Finding::Harm
+        if matched.is_past() { Finding::CannotTellYet } else { Finding::Harm }
     } else if alpha > 0.0 && fast_enough {
         Finding::Proved
     } else if smallest.is_some_and(|smallest| smallest <= tolerated) {
@@ -70,6 +71,10 @@ pub(super) fn judge(terms: &Terms<'_>, matched: &Matched, quantile: &Quantile) -
     };
     let sees = match (finding, smallest) {
         (Finding::Harm, _) => format!("more than {} times as long", number(ratio)),
+        (Finding::CannotTellYet, _) if too_slow => {
+            let ratio = number(ratio);
+            format!("more than {ratio} times as long, but a machine that is busier than before would look the same")
+        }
         (Finding::Proved, _) => format!("{} times as long is ruled out", number(ratio)),
         (_, Some(smallest)) => format!("{} times as long would have been seen", number(smallest)),
         (_, None) => "too few to see any slowness".to_owned(),

@@ -92,6 +92,11 @@ impl Matched {
         Some(Standardised::new(strata.collect()))
     }
 
+    /// Some of green is compared with what was before the rollout.
+    pub(super) fn is_past(&self) -> bool {
+        self.pairs.iter().any(|pair| pair.past)
+    }
+
     /// Whose figures the control's are, for a sentence.
     pub(super) fn whose(&self) -> &'static str {
         match (self.pairs.iter().any(|pair| pair.past), self.pairs.iter().any(|pair| !pair.past)) {

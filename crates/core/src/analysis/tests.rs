@@ -235,6 +235,20 @@ fn a_threefold_slowness_is_caught() {
 }
 
 #[test]
+fn slowness_against_the_past_alone_is_not_called_harm() {
+    let mut world = World::healthy(3);
+    let baseline = world.baseline();
+    world.micros.green *= 3.0;
+    let (phase, green) = world.run(1.0);
+    let judged = gate(&baseline, &phase, &green);
+    for id in ["R12", "R31"] {
+        assert_eq!(judged[id].finding, Finding::CannotTellYet, "{}", judged[id].why);
+        assert_eq!(judged[id].verdict, Verdict::Inconclusive);
+    }
+    assert!(judged["R31"].why.contains("busier than before would look the same"), "{}", judged["R31"].why);
+}
+
+#[test]
 fn memory_above_the_limit_is_caught_and_below_the_floor_is_not() {
     for (blue, green, green_share, finding) in [
         (100e6, 130e6, 0.5, Finding::Harm),
