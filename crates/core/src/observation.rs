@@ -57,24 +57,39 @@ pub struct Cell {
 /// What the order of an agent's outcomes and the silence between them say, per agent and serving side. An outcome
 /// is a task that completed, failed or lost its lease, or a pushed request that was answered or failed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Signs {
     /// Outcomes whose predecessor, on this agent and serving side, was good, or that had none.
+    #[serde(skip_serializing_if = "is_zero")]
     pub trials: u64,
     /// Those of `trials` that failed: errors that are no continuation of a burst.
+    #[serde(skip_serializing_if = "is_zero")]
     pub onsets: u64,
     /// Failures in a row, at the end of the second.
+    #[serde(skip_serializing_if = "is_zero")]
     pub streak: u64,
     /// Completions that carried less than the fleet file says a result must (R91); each is among `failed`.
+    #[serde(skip_serializing_if = "is_zero")]
     pub empty: u64,
     /// The longest time that a lease has gone without a sign of work, in milliseconds, at the end of the second.
+    #[serde(skip_serializing_if = "is_zero")]
     pub stalled_ms: u64,
     /// How long the serving instance has shown no sign of its main loop, in milliseconds, at the end of the second:
     /// no request for a task, no completion, no byte of a model call, no answer to a push.
+    #[serde(skip_serializing_if = "is_zero")]
     pub quiet_ms: u64,
     /// Openings of the gateway's breaker for this agent's model calls.
+    #[serde(skip_serializing_if = "is_zero")]
     pub trips: u64,
     /// Openings that the agent reports of its own breaker.
+    #[serde(skip_serializing_if = "is_zero")]
     pub reported_trips: u64,
+}
+
+/// An agent that does nothing has a cell in every second: noughts are not written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 impl Signs {

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,8 @@ use super::upstream::Target;
 
 const EVERY: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(2);
+/// A limit that is noticed later than this was noticed by a process that had no CPU itself.
+const OWN_DELAY: Duration = Duration::from_millis(500);
 
 /// Attempts that ended, as they add up until they are taken.
 #[derive(Debug, Default)]
@@ -57,6 +59,8 @@ enum Unreached {
     Status(StatusCode),
     #[error("it did not answer within {} s", LIMIT.as_secs())]
     Late,
+    #[error("the gateway was held up, so that nothing can be said")]
+    HeldUp,
 }
 
 impl Probes {
@@ -99,6 +103,9 @@ impl Prober {
     }
 
     fn ended(&mut self, ended: Result<(), Unreached>) {
+        if matches!(ended, Err(Unreached::HeldUp)) {
+            return tracing::debug!("a look at the model server was late by the gateway's own doing");
+        }
         self.probes.count(ended.is_err());
         match (&ended, self.reachable) {
             (Ok(()), false) => tracing::info!("the model server can be reached again"),
@@ -114,7 +121,10 @@ impl Prober {
 
 async fn probe(target: &Result<Target, String>) -> Result<(), Unreached> {
     let target = target.as_ref().map_err(|reason| Unreached::Url(reason.clone()))?;
-    let status = timeout(LIMIT, ask(target)).await.map_err(|_late| Unreached::Late)??;
+    let began = Instant::now();
+    let held_up = || began.elapsed() > LIMIT + OWN_DELAY;
+    let late = |_| if held_up() { Unreached::HeldUp } else { Unreached::Late };
+    let status = timeout(LIMIT, ask(target)).await.map_err(late)??;
     // Behind a proxy that answers in its stead it is not reached.
     if status.is_server_error() { Err(Unreached::Status(status)) } else { Ok(()) }
 }
