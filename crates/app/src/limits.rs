@@ -20,12 +20,12 @@ impl Span {
 
 /// In the order in which they pass.
 pub(crate) fn spans(record: &RollbackRecord) -> [Span; 4] {
-    let span = |name, requirement, took, limit| Span { name, requirement, took, limit: Millis::from_secs(limit) };
+    let span = |name, requirement, took, limit| Span { name, requirement, took, limit };
     [
-        span("detected", "R46", record.detection(), 30),
-        span("traffic on blue", "R47", record.execution(), 60),
-        span("blue validated", "R48", record.validation(), 120),
-        span("in all", "R49", record.end_to_end(), 210),
+        span("detected", "R46", record.detection(), RollbackRecord::DETECTION_MAX),
+        span("traffic on blue", "R47", record.execution(), RollbackRecord::EXECUTION_MAX),
+        span("blue validated", "R48", record.validation(), RollbackRecord::VALIDATION_MAX),
+        span("in all", "R49", record.end_to_end(), RollbackRecord::END_TO_END_MAX),
     ]
 }
 

@@ -6,13 +6,9 @@ use bellwether_core::{
     diagnostic::Diagnostic,
     id::{AgentName, RevisionId},
     plan::Plan,
-    rollout::{Rollout, State},
+    rollout::{RollbackRecord, Rollout, State},
     time::Millis,
 };
-
-/// R48 and R49, which a rehearsal must keep as well. The limit of R47 is in the plan.
-const VALIDATION_MAX: Millis = Millis::from_secs(120);
-const END_TO_END_MAX: Millis = Millis(210_000);
 
 /// Refuses a plan whose rollback no drill has shown to work.
 pub(super) fn rehearsed(plan: &Plan, rollouts: &[Rollout]) -> Result<(), Diagnostic> {
@@ -49,8 +45,8 @@ fn shortfall(drill: &Rollout) -> Option<String> {
         (took > limit).then(|| format!("took {took} {what}, and {limit} is the limit"))
     };
     over("until all traffic was on blue", execution, drill.plan.outlook.undo_max)
-        .or_else(|| over("from there until blue was validated", validation, VALIDATION_MAX))
-        .or_else(|| over("in all", end_to_end, END_TO_END_MAX))
+        .or_else(|| over("from there until blue was validated", validation, RollbackRecord::VALIDATION_MAX))
+        .or_else(|| over("in all", end_to_end, RollbackRecord::END_TO_END_MAX))
 }
 
 fn moves(plan: &Plan) -> impl Iterator<Item = (&AgentName, (&RevisionId, &RevisionId))> {

@@ -237,6 +237,15 @@ pub struct RollbackRecord {
 const ALSO_MAX: usize = 32;
 
 impl RollbackRecord {
+    /// R46: from the first harm to the decision.
+    pub const DETECTION_MAX: Millis = Millis::from_secs(30);
+    /// R47: until the last agent's traffic is on blue.
+    pub const EXECUTION_MAX: Millis = Millis::from_secs(60);
+    /// R48: until blue is seen to work.
+    pub const VALIDATION_MAX: Millis = Millis::from_secs(120);
+    /// R49: from the first harm to the end. What is not validated by then needs a person.
+    pub const END_TO_END_MAX: Millis = Millis::from_secs(210);
+
     pub(crate) fn new(trigger: Trigger, now: UnixMillis) -> Self {
         Self {
             harm_began: trigger.harm_began(),

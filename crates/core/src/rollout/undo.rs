@@ -13,19 +13,16 @@ use super::{
 use crate::{
     id::{AgentName, AgentType, Side},
     spec::{OnSharedFault, Scope},
-    time::Millis,
     watch::Alarm,
 };
 
-/// R49: a rollback that is not validated by then needs a person.
-const ROLLBACK_MAX: Millis = Millis(210_000);
 /// Where there is no room for blue beside green and green is not blamed, so many agents at most are without an
 /// instance at a time, and their requests wait.
 const GAP_MAX: usize = 16;
 
 impl Rollout {
     pub(crate) fn roll_back(&mut self, trigger: Trigger, world: &mut World<'_>) {
-        world.stage_ends_after(ROLLBACK_MAX);
+        world.stage_ends_after(RollbackRecord::END_TO_END_MAX);
         self.paused = None;
         self.committing = false;
         self.ended = None;

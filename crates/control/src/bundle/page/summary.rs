@@ -170,7 +170,7 @@ pub(super) fn steps(facts: &Facts) -> Vec<String> {
     let mut steps = match stand(facts) {
         Stand::UnderWay => vec![format!(
             "Nothing yet: it goes on by itself and has until {} UTC. Follow it with `bellwether rollout watch {id}`. This page is written again when it is over.",
-            clock(facts.record.began + super::timeline::END_TO_END)
+            clock(facts.record.began + bellwether_core::rollout::RollbackRecord::END_TO_END_MAX)
         )],
         Stand::Done if facts.rollout.plan.drill => {
             vec!["Nothing: this was a rehearsal, and the times below are what a rollback takes here.".to_owned()]

@@ -1,6 +1,6 @@
 //! Measured times against their limits (R46 to R49).
 
-use bellwether_core::time::{Millis, UnixMillis};
+use bellwether_core::{rollout::RollbackRecord, time::UnixMillis};
 
 use super::{
     super::{
@@ -11,14 +11,9 @@ use super::{
     summary::{Stand, stand},
 };
 
-const DETECTION: Millis = Millis::from_secs(30);
-const EXECUTION: Millis = Millis::from_secs(60);
-const VALIDATION: Millis = Millis::from_secs(120);
-pub(super) const END_TO_END: Millis = Millis::from_secs(210);
-
 pub(super) fn blocks(facts: &Facts) -> Vec<Block> {
     let mut blocks = vec![Block::Table(moments(facts)), Block::Table(limits(facts))];
-    if facts.record.detection().is_some_and(|took| took >= DETECTION) {
+    if facts.record.detection().is_some_and(|took| took >= RollbackRecord::DETECTION_MAX) {
         blocks.push(Block::Text(
             "The limit of detection holds where the plan says that the traffic suffices; `bellwether plan` names the agents for which it does not.".to_owned(),
         ));
@@ -60,13 +55,13 @@ fn limits(facts: &Facts) -> Table {
     let harm = record.harm_began.unwrap_or(record.began);
     let from_harm = if record.harm_began.is_some() { "harm to validated" } else { "decision to validated" };
     let rows = [
-        ("detection (R46)", record.harm_began.map(|_| harm), record.detection(), DETECTION),
-        ("decision to traffic on blue (R47)", Some(record.began), record.execution(), EXECUTION),
-        ("traffic on blue to validated (R48)", record.shifted, record.validation(), VALIDATION),
-        (from_harm, Some(harm), record.end_to_end(), END_TO_END),
+        ("detection (R46)", record.harm_began.map(|_| harm), record.detection(), RollbackRecord::DETECTION_MAX),
+        ("decision to traffic on blue (R47)", Some(record.began), record.execution(), RollbackRecord::EXECUTION_MAX),
+        ("traffic on blue to validated (R48)", record.shifted, record.validation(), RollbackRecord::VALIDATION_MAX),
+        (from_harm, Some(harm), record.end_to_end(), RollbackRecord::END_TO_END_MAX),
     ];
     for (name, from, took, limit) in rows {
-        let name = if limit == END_TO_END { format!("{name} (R49)") } else { name.to_owned() };
+        let name = if limit == RollbackRecord::END_TO_END_MAX { format!("{name} (R49)") } else { name.to_owned() };
         let (measured, met) = match (took, from) {
             (Some(took), _) if took < limit => (seconds(took), Cell::toned("met", Tone::Good)),
             (Some(took), _) => (seconds(took), Cell::toned("not met", Tone::Bad)),
