@@ -219,7 +219,9 @@ impl Page<'_> {
                 Some((_, time)) if seen.windows(2).all(|pair| pair[0].1 == pair[1].1) => format!("{time} ({why})"),
                 _ => seen.iter().map(|(phase, time)| format!("{phase} {time}")).collect::<Vec<_>>().join(", "),
             };
-            prose(f, &format!("later: {}: {words}", class.name()))?;
+            let assumed = class == FaultClass::Crash && !self.boots_measured();
+            let guess = if assumed { "; boots are assumed to take a third of `boot`" } else { "" };
+            prose(f, &format!("later: {}: {words}{guess}", class.name()))?;
         }
         if classes.len() < 7 {
             prose(
@@ -228,6 +230,11 @@ impl Page<'_> {
             )?;
         }
         Ok(())
+    }
+
+    fn boots_measured(&self) -> bool {
+        let needs = &self.plan.budget.needs;
+        self.plan.agents().all(|planned| needs.get(&planned.agent).is_some_and(|need| need.boot_measured))
     }
 
     fn gates(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
