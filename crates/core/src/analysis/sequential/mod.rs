@@ -24,7 +24,10 @@ mod universal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Baseline;
+use super::{
+    Baseline,
+    exact::{at_least, real},
+};
 use crate::{
     id::{AgentName, AgentType, ModelName, Side},
     observation::{Cell, Second},
@@ -34,6 +37,7 @@ use blame::Sentence;
 use errors::Errors;
 use latency::{Latency, QUANTILES};
 use ledger::ln_mix;
+use line::Line;
 use ripr::Arms;
 use roster::Roster;
 use streak::Bursts;
@@ -47,6 +51,8 @@ const LATENCIES: [f64; LINES] = [0.15, 0.1, 0.15];
 /// Seconds between two looks at what blue does.
 const REFRESH: u64 = 10;
 const ALPHA_MIN: f64 = 1e-9;
+/// Green's own outcomes carry evidence if so many bad ones would come with no more than this chance at blue's rate.
+const CARRIED: f64 = 0.005;
 
 pub struct SequentialSetup<'a> {
     pub agents: &'a [(AgentName, AgentType, ModelName)],
@@ -157,9 +163,10 @@ impl Sequential {
 
     /// What the evidence shows now, if it passes its threshold.
     pub fn harm(&self) -> Option<Harm> {
-        let mut parts = vec![(ERRORS, self.errors.line().ledger.ln())];
+        let mut parts = vec![(ERRORS, self.told_by(self.errors.line(), self.errors.margin()))];
         if let Some(latency) = &self.latency {
-            parts.extend(LATENCIES.iter().enumerate().map(|(line, &weight)| (weight, latency.line(line).ledger.ln())));
+            let lines = LATENCIES.iter().enumerate();
+            parts.extend(lines.map(|(line, &weight)| (weight, self.told_by(latency.line(line), 0.0))));
         }
         let ln = ln_mix(&parts);
         if ln < -self.alpha.ln() {
@@ -173,6 +180,19 @@ impl Sequential {
             (Some(line), Some(latency)) => self.slowness(latency, line, odds),
             _ => self.failing(odds),
         })
+    }
+
+    /// The evidence of a line, as far as green's own outcomes carry it. A green that ends nothing leaves blue's half of the
+    /// bets alone in the account, and whatever that adds up to, it is not that green fails or is slow. To leave
+    /// evidence out never makes a false alarm more likely.
+    fn told_by<const J: usize>(&self, line: &Line<J>, margin: f64) -> f64 {
+        let blamed = self.blamed(|kind| line.ledger.ln_of(kind));
+        let carries = |arms: &Arms| {
+            let usual = (real(arms.blue_hits) + 0.5) / (real(arms.blue) + 1.0) + margin;
+            arms.green_hits > 0 && at_least(arms.green_hits, arms.green, usual.min(1.0)) <= CARRIED
+        };
+        let carried = [line.since_phase(&[]), line.since_phase(&blamed)].iter().any(carries);
+        if carried { line.ledger.ln() } else { f64::NEG_INFINITY }
     }
 
     /// More failures of one agent in a row than this do not happen by chance (ANALYSIS §3.4).

@@ -118,6 +118,22 @@ fn what_carries_the_harm_is_named() {
 }
 
 #[test]
+fn a_green_that_ends_nothing_is_not_called_slow_or_failing() {
+    for seed in 0..10 {
+        let mut world = World::new(seed);
+        let mut sequential = world.after_baseline(20);
+        world.cut_over(65);
+        for at in 0..120 {
+            let mut second = world.second();
+            // One outcome of green tells that it is there.
+            second.cells.retain(|cell| at < 2 || cell.drawn == Side::Blue);
+            sequential.second(&second);
+            assert_eq!(sequential.harm(), None, "after {at} s");
+        }
+    }
+}
+
+#[test]
 fn a_record_that_comes_twice_counts_once() {
     let mut world = World::new(7);
     let mut once = world.after_baseline(20);
