@@ -43,7 +43,7 @@ pub(crate) struct Planted {
     pub(crate) phase: usize,
 }
 
-/// The limit that leaking agents run into. They jump to half of it, and at 3 MiB/s cross nine tenths some 11 s
+/// The limit that leaking agents run into. They jump to two thirds of it, and at 3 MiB/s cross nine tenths some 8 s
 /// later. From there to the limit takes about as long as a beat of measurements, so that the trigger mostly comes
 /// before the kernel.
 const LEAK_LIMIT_MIB: u64 = 96;
@@ -54,7 +54,7 @@ impl Fault {
         match self {
             Self::Errors => Some("errors=30%"),
             Self::Latency => Some("latency=3"),
-            Self::Leak => Some("leak=3MiB:128MiB:40MiB"),
+            Self::Leak => Some("leak=3MiB:128MiB:56MiB"),
             Self::Crash => Some("crash=2"),
             Self::Hang => Some("hang"),
             Self::Swallow => Some("swallow"),

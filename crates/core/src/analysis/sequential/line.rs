@@ -26,13 +26,20 @@ struct Lane<const J: usize> {
     flow: Option<Flow>,
     /// None when they are to be made anew.
     bets: Option<[Bet; J]>,
+    pause: Pause,
     since_phase: Arms,
     spell: Spell,
 }
 
 impl<const J: usize> Line<J> {
     pub(super) fn new(kinds: usize) -> Self {
-        let lane = Lane { flow: None, bets: None, since_phase: Arms::default(), spell: Spell::default() };
+        let lane = Lane {
+            flow: None,
+            bets: None,
+            pause: Pause::default(),
+            since_phase: Arms::default(),
+            spell: Spell::default(),
+        };
         Self { ledger: Ledger::new(kinds), lanes: vec![lane; kinds], spell: Spell::default() }
     }
 
@@ -50,6 +57,7 @@ impl<const J: usize> Line<J> {
         if let Some(lane) = self.lanes.get_mut(kind) {
             lane.flow = None;
             lane.bets = None;
+            lane.pause = Pause::default();
         }
     }
 
@@ -74,11 +82,15 @@ impl<const J: usize> Line<J> {
                 continue;
             }
             let flow = lane.flow.get_or_insert_with(|| Flow::new(expected));
+            let bets_rest = !lane.pause.lets_bet(arms, flow.share());
             if lane.bets.is_none() {
                 lane.bets = bets(kind, flow.share());
             }
             let Some(bets) = &lane.bets else { continue };
             flow.add(arms);
+            if bets_rest {
+                continue;
+            }
             let before = self.ledger.ln_lately_of(kind);
             self.ledger.add(kind, &bets.each_ref().map(|bet| bet.ln(arms)));
             lane.since_phase.add(arms);
@@ -103,6 +115,28 @@ impl<const J: usize> Line<J> {
     pub(super) fn began(&self, kinds: &[usize]) -> Option<UnixMillis> {
         let of_types = kinds.iter().filter_map(|&kind| self.lanes.get(kind)?.spell.began()).min();
         of_types.or_else(|| self.spell.began())
+    }
+}
+
+/// Bets rest while green ends nothing although it should have. Otherwise blue's half of the bets would go on alone, and
+/// what that adds up to is that green gets no work or hangs, not that it fails or is slow.
+#[derive(Clone, Copy, Default)]
+struct Pause {
+    /// Outcomes of green that should have come since the last that did.
+    missing: f64,
+}
+
+impl Pause {
+    /// Where green works, one gap in twenty is longer.
+    const MISSING_MAX: f64 = 3.0;
+
+    /// Takes a second's outcomes, of which `share` should be green's; whether they are bet on. The outcome of green that
+    /// ends a pause is still in it: otherwise pauses would take outcomes from blue alone.
+    fn lets_bet(&mut self, arms: &Arms, share: f64) -> bool {
+        let before = self.missing;
+        let since = before + real(arms.blue) * share / (1.0 - share);
+        self.missing = if arms.green > 0 { 0.0 } else { since };
+        before <= Self::MISSING_MAX && (arms.green > 0 || since <= Self::MISSING_MAX)
     }
 }
 
@@ -193,6 +227,20 @@ mod tests {
         assert_eq!(line.began(&[]), Some(UnixMillis(200)));
         line.phase();
         assert_eq!(line.began(&[0]), None);
+    }
+
+    #[test]
+    fn bets_rest_while_green_ends_nothing() {
+        let mut line: Line<1> = Line::new(1);
+        // At this share 27 outcomes of blue go by for 3 of green, and what is expected falls with the gap.
+        take(&mut line, 1, 0.1, &outcomes(2, 0, 18));
+        take(&mut line, 2, 0.1, &outcomes(0, 0, 20));
+        let before = line.ledger.ln_lately();
+        assert!(take(&mut line, 3, 0.1, &outcomes(0, 0, 20)).is_empty(), "too long without green");
+        assert!(take(&mut line, 4, 0.1, &outcomes(1, 1, 5)).is_empty(), "what ends the pause is in it");
+        assert_eq!((line.ledger.ln_lately(), line.since_phase(&[]).blue), (before, 38));
+        assert_eq!(take(&mut line, 5, 0.1, &outcomes(1, 1, 5)), [0]);
+        assert!(line.ledger.ln_lately() > before);
     }
 
     #[test]

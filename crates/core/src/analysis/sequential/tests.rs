@@ -134,6 +134,24 @@ fn a_green_that_ends_nothing_is_not_called_slow_or_failing() {
 }
 
 #[test]
+fn a_green_that_falls_silent_is_not_called_failing_for_what_it_did_before() {
+    let found = (0..60).filter_map(|seed| {
+        let mut world = World::new(seed);
+        world.error_rate = 0.01;
+        let mut sequential = world.after_baseline(20);
+        world.cut_over(65);
+        (0..90).find_map(|at| {
+            let mut second = world.second();
+            second.cells.retain(|cell| at < 20 || cell.drawn == Side::Blue);
+            sequential.second(&second);
+            sequential.harm().map(|harm| (at, harm))
+        })
+    });
+    let found: Vec<_> = found.collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
 fn a_record_that_comes_twice_counts_once() {
     let mut world = World::new(7);
     let mut once = world.after_baseline(20);
