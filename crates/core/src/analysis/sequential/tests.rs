@@ -61,32 +61,32 @@ fn latency(metric: Metric) -> bool {
 
 #[test]
 fn bursts_of_errors_raise_nothing() {
-    stays_quiet(100, 120, |world| world.burst = 4.0);
-    stays_quiet(100, 120, |world| (world.burst, world.error_rate) = (4.0, 0.02));
+    stays_quiet(80, 120, |world| world.burst = 4.0);
+    stays_quiet(80, 120, |world| (world.burst, world.error_rate) = (4.0, 0.02));
 }
 
 #[test]
 fn agents_of_different_speed_raise_nothing() {
-    stays_quiet(60, 120, |world| world.between = 0.4);
-    stays_quiet(60, 120, |world| world.between = 0.8);
-    stays_quiet(60, 120, |world| world.skew = 0.7);
+    stays_quiet(45, 120, |world| world.between = 0.4);
+    stays_quiet(45, 120, |world| world.between = 0.8);
+    stays_quiet(45, 120, |world| world.skew = 0.7);
 }
 
 #[test]
 fn what_both_sides_suffer_from_raises_nothing() {
     let outage = |now| if (21..=40).contains(&now) { (250.0, 3.0) } else { (1.0, 1.0) };
-    stays_quiet(60, 120, |world| world.drift = outage);
-    stays_quiet(60, 120, |world| world.drift = |now| if now / 15 % 2 == 1 { (20.0, 2.0) } else { (1.0, 1.0) });
+    stays_quiet(45, 120, |world| world.drift = outage);
+    stays_quiet(45, 120, |world| world.drift = |now| if now / 15 % 2 == 1 { (20.0, 2.0) } else { (1.0, 1.0) });
 }
 
 #[test]
 fn thin_traffic_raises_nothing() {
-    stays_quiet(60, 600, |world| (world.tasks_per_second, world.between) = (3.0, 0.4));
+    stays_quiet(45, 300, |world| (world.tasks_per_second, world.between) = (3.0, 0.4));
 }
 
 #[test]
 fn slower_by_less_than_the_margin_is_borne() {
-    stays_quiet(200, 120, |world| world.fault = Fault::Slow(1.4));
+    stays_quiet(80, 120, |world| world.fault = Fault::Slow(1.4));
 }
 
 #[test]
