@@ -1,7 +1,8 @@
 //! Faults on purpose: an agent that misbehaves in one known way, so that a rollout's way back can be rehearsed.
 //!
-//! A fault begins with the agent, or later where that is asked for, and changes nothing but what its kind says: registration, heartbeats, the
-//! health server and the model calls stay as they are, because a real fault leaves those alone too.
+//! A fault begins with the agent, or later where that is asked for, and changes nothing but what its kind says:
+//! registration, heartbeats, the health server and the model calls stay as they are, because a real fault leaves
+//! those alone too.
 
 use std::{str::FromStr, time::Duration};
 
