@@ -67,6 +67,7 @@ impl Launcher {
             token: self.token(instance),
             address: self.address(instance),
             upstream: revision.http.then(|| self.http_address(instance)),
+            delivery: revision.delivery,
         })
     }
 

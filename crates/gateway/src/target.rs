@@ -156,6 +156,7 @@ impl Target {
             instance: self.card.instance,
             agent: self.card.agent.clone(),
             polled: self.polled.load(Ordering::Relaxed),
+            tried: false,
             quiesced: claims.retired,
             held: u64::from(claims.held),
         }
@@ -218,6 +219,7 @@ mod tests {
             token: InstanceToken::new("token"),
             address: Ipv4Addr::LOCALHOST,
             upstream: None,
+            delivery: bellwether_core::spec::Delivery::Pull,
         };
         Target::new(card, mpsc::unbounded_channel().0)
     }

@@ -66,6 +66,7 @@ impl Gateway {
             token: InstanceToken::new(instance.to_string()),
             address: instance.address(),
             upstream: None,
+            delivery: bellwether_core::spec::Delivery::Pull,
         }
     }
 
@@ -144,6 +145,7 @@ impl Gateway {
             instance,
             agent: enrolled.card.agent.clone(),
             polled: self.polled.contains(&instance),
+            tried: false,
             quiesced: self.traffic.fence_of(instance).is_none(),
             held: self.traffic.held_by(instance).len() as u64,
         });

@@ -51,6 +51,7 @@ impl Reactor {
                 tracing::warn!(%agent, %from, %to, "the gateway fell back");
                 Event::FellBack { agent, from, to, generation }
             }
+            GatewayEvent::TriedOut { .. } => return Ok(()),
             GatewayEvent::Second { record } => return self.second(*record, decisions),
         };
         self.step(event, decisions);

@@ -27,6 +27,7 @@ pub fn revision_of(agent: &AgentSpec, release: &Release) -> Revision {
         release.model.clone().unwrap_or(blue.model),
         release.http.unwrap_or(blue.http),
         release.boot.unwrap_or(blue.boot),
+        release.delivery.unwrap_or(blue.delivery),
     )
 }
 

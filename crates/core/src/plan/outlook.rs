@@ -54,7 +54,7 @@ fn draining(plan: &Plan) -> Millis {
 
 fn unfenced(spec: &Spec) -> Option<String> {
     match spec.tasks.mode {
-        TaskMode::Queue => None,
+        TaskMode::Queue | TaskMode::Relay => None,
         TaskMode::None => Some(
             "tasks.mode is none: whatever agents pull from elsewhere does not pass through the gateway. Nothing keeps \
              blue and green from both working on it while blue is warm (standby: frozen or stopped does), and nothing of it \

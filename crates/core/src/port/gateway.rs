@@ -3,13 +3,17 @@
 //! The gateway's generation is the truth. An intent that was already carried out is answered as it was the
 //! first time; an older one is refused with the generation that stands.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{AgentName, AgentType, Fence, Generation, InstanceId, InstanceToken, ModelName, Side},
     observation::Second,
+    spec::Delivery,
     time::Millis,
 };
 
@@ -29,6 +33,8 @@ pub struct InstanceCard {
     pub address: Ipv4Addr,
     /// Where the instance serves HTTP, if it does.
     pub upstream: Option<SocketAddr>,
+    #[serde(default)]
+    pub delivery: Delivery,
 }
 
 /// One agent changes hands.
@@ -65,6 +71,9 @@ pub enum GatewayIntent {
         #[serde(default)]
         asked: bool,
     },
+    /// Give the instance a synthetic task with these fields, and another after a pause as long as none was answered well.
+    /// It belongs to nobody, is not counted, and ends with the instance or with the gateway.
+    TryOut { instance: InstanceId, fields: BTreeMap<String, String> },
     /// Everything, for a controller that has just started or missed events.
     Observe,
     /// One-second records after this number, at most 600 at a time.
@@ -114,6 +123,9 @@ pub struct InstanceView {
     pub agent: AgentName,
     /// It has asked for a task at least once.
     pub polled: bool,
+    /// It has answered a synthetic task well.
+    #[serde(default)]
+    pub tried: bool,
     /// No new claim can be granted to it.
     pub quiesced: bool,
     /// Requests, leases and model calls that it still holds.
@@ -127,6 +139,8 @@ pub struct InstanceView {
 pub enum GatewayEvent {
     /// First request for a task by this instance: its main loop runs.
     Polled { instance: InstanceId },
+    /// An answer to a synthetic task. `fault` says what was wrong with it.
+    TriedOut { instance: InstanceId, fault: Option<String> },
     /// The retired instance holds nothing any more: no request, no lease, no model call.
     Empty { instance: InstanceId, revoked: u64 },
     /// The gateway itself moved the agent to its fallback. This made a generation.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AgentSpec, ResultRule, Revision, Sources, StandbyPolicy, inventory, names,
+    AgentSpec, Delivery, Readiness, ResultRule, Revision, Sources, StandbyPolicy, inventory, names,
     nearest::nearest,
     reader::{Field, Fields, Reader},
     yaml::{Kind, Mark, Node},
@@ -183,6 +183,7 @@ impl Traits {
             self.model.unwrap_or_else(|| ModelName::new("tinyllama")),
             self.http.unwrap_or(false),
             self.boot.unwrap_or(Millis::from_secs(60)),
+            Delivery::Pull,
         );
         AgentSpec {
             name,
@@ -195,6 +196,7 @@ impl Traits {
             cpu_limit: self.cpu_limit,
             result: self.result.unwrap_or_default(),
             standby: self.standby.unwrap_or_default(),
+            ready: Readiness::default(),
         }
     }
 }

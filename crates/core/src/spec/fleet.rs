@@ -7,7 +7,7 @@ use super::{
     unit::Size,
     yaml,
 };
-use crate::{diagnostic::Diagnostic, time::Millis};
+use crate::diagnostic::Diagnostic;
 
 const KEYS: [&str; 8] = ["version", "fleet", "host", "ollama", "driver", "tasks", "agents", "rollout"];
 
@@ -149,14 +149,7 @@ fn base_url(url: &str) -> Result<String, &'static str> {
 }
 
 fn tasks(r: &mut Reader<'_>, root: &Fields<'_>) -> TaskPolicy {
-    let mut tasks = TaskPolicy {
-        mode: TaskMode::Queue,
-        lease: Millis::from_mins(5),
-        attempts_max: 3,
-        takeover: Millis::from_secs(30),
-        retention: Millis::from_mins(60),
-        waiting_max: 10_000,
-    };
+    let mut tasks = TaskPolicy::default();
     const KEYS: [&str; 6] = ["mode", "lease", "attempts", "takeover", "retention", "waiting"];
     if let Some(fields) = root.get("tasks").and_then(|field| r.fields(field.node, "\"tasks\"", &KEYS)) {
         let modes = [("queue", TaskMode::Queue), ("none", TaskMode::None)];

@@ -52,23 +52,95 @@ pub enum DriverKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskMode {
+    /// Tasks come in at the gateway and wait there.
     Queue,
+    /// Tasks come from the user's own backend, through the gateway, which fences them.
+    Relay,
     None,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskPolicy {
     pub mode: TaskMode,
+    /// `http://host:port` of the user's own backend; there with [`TaskMode::Relay`] and only then.
+    pub backend: Option<String>,
     /// A lease ends after this long without completion or renewal.
     pub lease: Millis,
-    /// A task is given up as failed after this many leases.
+    /// A task is given up as failed after this many attempts, unless its submitter says otherwise.
     pub attempts_max: u32,
+    /// How long a task that was reported as failed waits for its second attempt. Doubles with each attempt.
+    pub backoff: Millis,
+    pub backoff_max: Millis,
+    /// The head start of each class of priority over the next one.
+    pub ageing: Millis,
     /// A task drawn for one agent may be taken by another of its type after waiting this long.
     pub takeover: Millis,
-    /// Results are kept this long after completion.
+    /// How long an agent's question for a task is held open while there is none, if it does not say so itself.
+    pub hold: Millis,
+    /// Results are kept this long after the end of the task.
     pub retention: Millis,
-    /// Tasks that may wait at once; beyond it a submitter gets 429.
+    /// What the tasks that have ended may take up, bodies and results together; beyond it the oldest go first.
+    pub kept_bytes_max: u64,
+    /// Tasks that may wait at once, and their bodies; beyond either a submitter gets 429.
     pub waiting_max: u64,
+    pub waiting_bytes_max: u64,
+}
+
+impl Default for TaskPolicy {
+    fn default() -> Self {
+        Self {
+            mode: TaskMode::Queue,
+            backend: None,
+            lease: Millis::from_mins(5),
+            attempts_max: 3,
+            backoff: Millis::from_secs(1),
+            backoff_max: Millis::from_mins(1),
+            ageing: Millis::from_mins(1),
+            takeover: Millis::from_secs(30),
+            // The synchronous base gives up a question after 10 s.
+            hold: Millis::from_secs(8),
+            retention: Millis::from_mins(60),
+            kept_bytes_max: 1 << 30,
+            waiting_max: 10_000,
+            waiting_bytes_max: 1 << 30,
+        }
+    }
+}
+
+/// How tasks reach the instances of a revision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "tasks", rename_all = "snake_case")]
+pub enum Delivery {
+    /// It asks for them.
+    #[default]
+    Pull,
+    /// They are posted to its `execute`, so many at once. Such an instance serves HTTP.
+    Push { places: u32 },
+    /// Not at all.
+    None,
+}
+
+/// What an instance of a revision that is rolled out has to show before it gets traffic, beside its health where it
+/// serves HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readiness {
+    /// It answers a synthetic task with a result that carries what results must.
+    Task {
+        /// What the task holds beside its id.
+        fields: BTreeMap<String, String>,
+        /// From the time at which the instance could begin.
+        within: Millis,
+    },
+    /// It asked for a task.
+    Poll,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        let fields = BTreeMap::from([("prompt".to_owned(), "Reply with one word: ready".to_owned())]);
+        Self::Task { fields, within: Millis::from_mins(10) }
+    }
 }
 
 /// One agent as it should run now, on its blue side.
@@ -87,6 +159,7 @@ pub struct AgentSpec {
     /// What a completed task's result must carry, so that an empty answer is a failure (R91).
     pub result: ResultRule,
     pub standby: StandbyPolicy,
+    pub ready: Readiness,
 }
 
 /// What a result has to carry to count as one. Without fields, anything that is not empty.
@@ -124,6 +197,8 @@ pub struct Revision {
     pub http: bool,
     /// How long it may take to become ready.
     pub boot: Millis,
+    #[serde(default)]
+    pub delivery: Delivery,
 }
 
 /// A validated release file.
@@ -135,6 +210,8 @@ pub struct Release {
     pub model: Option<ModelName>,
     pub http: Option<bool>,
     pub boot: Option<Millis>,
+    #[serde(default)]
+    pub delivery: Option<Delivery>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

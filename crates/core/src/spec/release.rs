@@ -59,6 +59,7 @@ fn set_of(r: &mut Reader<'_>, revision: &str, set: &Fields<'_>) -> Release {
         model: names::model(r, set.get("model")),
         http: r.flag(set.get("http")),
         boot: r.some_millis(set.get("boot")),
+        delivery: None,
     }
 }
 

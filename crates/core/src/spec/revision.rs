@@ -1,12 +1,12 @@
 //! The identity of a revision: what it is, not what it is called.
 //!
 //! The id is BLAKE3 over a fixed encoding, each part with its length before it so that no two contents share an
-//! encoding: domain, command, environment in key order, model, HTTP, boot. The name stays out: `v2` and
+//! encoding: domain, command, environment in key order, model, HTTP, boot, delivery. The name stays out: `v2` and
 //! `v2-final` of equal content are the same revision, and a rollout between them would change nothing.
 
 use std::collections::BTreeMap;
 
-use super::Revision;
+use super::{Delivery, Revision};
 use crate::{
     id::{ModelName, RevisionId, RevisionName},
     time::Millis,
@@ -23,6 +23,7 @@ impl Revision {
         model: ModelName,
         http: bool,
         boot: Millis,
+        delivery: Delivery,
     ) -> Self {
         let mut content = Content(blake3::Hasher::new());
         content.text(DOMAIN);
@@ -36,8 +37,17 @@ impl Revision {
         content.text(model.as_str());
         content.number(u64::from(http));
         content.number(boot.0);
+        match delivery {
+            // As it was before there was anything else, so that no running fleet looks changed.
+            Delivery::Pull => {}
+            Delivery::Push { places } => {
+                content.text("push");
+                content.number(u64::from(places));
+            }
+            Delivery::None => content.text("none"),
+        }
         let id = content.id();
-        Self { name, id, command, env, model, http, boot }
+        Self { name, id, command, env, model, http, boot, delivery }
     }
 }
 
@@ -75,6 +85,7 @@ mod tests {
             ModelName::new("tinyllama"),
             false,
             Millis::from_secs(60),
+            Delivery::Pull,
         )
     }
 

@@ -38,6 +38,7 @@ pub(crate) fn card(agent: Agent, side: Side, upstream: std::net::SocketAddr) -> 
         token: InstanceToken::new(format!("token-{instance}")),
         address: instance.address(),
         upstream: Some(upstream),
+        delivery: bellwether_core::spec::Delivery::Pull,
     }
 }
 

@@ -5,6 +5,7 @@ use std::{collections::HashSet, net::Ipv4Addr};
 use bellwether_core::{
     id::{AgentName, AgentType, Fence, Generation, InstanceId, InstanceToken, ModelName, Side},
     port::gateway::InstanceCard,
+    spec::Delivery,
     time::{Nanos, UnixMillis},
     traffic::{Draw, Enrolled, Lease, Route, Snapshot, State, Task, TaskId},
 };
@@ -164,18 +165,20 @@ pub(super) struct StoredCard {
     token: InstanceToken,
     address: Ipv4Addr,
     upstream: Option<std::net::SocketAddr>,
+    #[serde(default)]
+    delivery: Delivery,
 }
 
 impl From<StoredCard> for InstanceCard {
     fn from(it: StoredCard) -> Self {
-        let StoredCard { instance, agent, agent_type, model, side, token, address, upstream } = it;
-        Self { instance, agent, agent_type, model, side, token, address, upstream }
+        let StoredCard { instance, agent, agent_type, model, side, token, address, upstream, delivery } = it;
+        Self { instance, agent, agent_type, model, side, token, address, upstream, delivery }
     }
 }
 
 impl From<InstanceCard> for StoredCard {
     fn from(it: InstanceCard) -> Self {
-        let InstanceCard { instance, agent, agent_type, model, side, token, address, upstream } = it;
-        Self { instance, agent, agent_type, model, side, token, address, upstream }
+        let InstanceCard { instance, agent, agent_type, model, side, token, address, upstream, delivery } = it;
+        Self { instance, agent, agent_type, model, side, token, address, upstream, delivery }
     }
 }

@@ -44,6 +44,7 @@ fn card(instance: u64) -> InstanceCard {
         token: InstanceToken::new(format!("token-{instance}")),
         address: Ipv4Addr::LOCALHOST,
         upstream: Some("127.0.0.1:9".parse().unwrap()),
+        delivery: bellwether_core::spec::Delivery::Pull,
     }
 }
 

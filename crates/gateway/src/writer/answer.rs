@@ -147,6 +147,8 @@ impl Writer {
                 Ok(()) | Err(Refusal::Unknown(_)) => None,
                 Err(refusal) => Some(refusal.to_string()),
             },
+            // There is nobody yet who gives one.
+            GatewayIntent::TryOut { .. } => None,
             GatewayIntent::Observe => return Ok(GatewayAnswer::Observed(Box::new(self.observe()))),
             GatewayIntent::Seconds { after } => {
                 let records = self.store.seconds(after)?;

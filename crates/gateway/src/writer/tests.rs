@@ -79,6 +79,7 @@ async fn while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost() {
         token: InstanceToken::new("token"),
         address: Ipv4Addr::LOCALHOST,
         upstream: None,
+        delivery: bellwether_core::spec::Delivery::Pull,
     };
     let moves = vec![Move { agent: "a".into(), to: InstanceId(1), fallback: None }];
     let cut_over = GatewayIntent::CutOver { generation: Generation(1), moves, drain: Millis::ZERO, revoke: false };

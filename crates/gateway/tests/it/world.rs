@@ -263,6 +263,7 @@ pub(crate) fn card(instance: u64, side: Side, upstream: Option<SocketAddr>) -> I
         token: InstanceToken::new(format!("token-{instance}")),
         address: instance.address(),
         upstream,
+        delivery: bellwether_core::spec::Delivery::Pull,
     }
 }
 

@@ -328,6 +328,7 @@ impl Gateway {
                     instance,
                     agent: agent.clone(),
                     polled: self.polled.contains(&instance),
+                    tried: false,
                     quiesced: !active(instance),
                     held: u64::from(self.holding.contains(&instance)),
                 })

@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::{
     id::{InstanceToken, ModelName},
-    spec::TaskMode,
+    spec::Delivery,
     time::UnixMillis,
     traffic::State,
 };
@@ -12,12 +12,10 @@ mod model;
 
 fn policy() -> TaskPolicy {
     TaskPolicy {
-        mode: TaskMode::Queue,
         lease: Millis::from_secs(60),
-        attempts_max: 3,
         takeover: Millis::from_secs(20),
-        retention: Millis::from_mins(60),
         waiting_max: 100,
+        ..TaskPolicy::default()
     }
 }
 
@@ -36,6 +34,7 @@ fn card(instance: u64, agent: &str, agent_type: &str, side: Side) -> InstanceCar
         token: InstanceToken::new(format!("token-{instance}")),
         address: Ipv4Addr::LOCALHOST,
         upstream: None,
+        delivery: Delivery::Pull,
     }
 }
 
