@@ -125,8 +125,8 @@ const CODES: &[(&str, &str)] = &[
     ),
     (
         "BW0117",
-        "`tasks.mode` says where tasks come from: `queue` for the gateway's own queue, from which agents pull, or \
-         `none` for a fleet that takes requests only.",
+        "`tasks.mode` says where tasks come from: `queue` for the gateway's own queue, `relay` for a backend of your own \
+         that agents go on asking, through the gateway, or `none` for a fleet that gets its work in other ways.",
     ),
     (
         "BW0118",
@@ -144,8 +144,8 @@ const CODES: &[(&str, &str)] = &[
     ),
     (
         "BW0121",
-        "The release sets nothing. A release says what becomes different, under `set`: command, env, model, http, boot. \
-         What it does not name stays as it is.",
+        "The release sets nothing. A release says what becomes different, under `set`: command, env, model, http, boot, \
+         tasks, places. What it does not name stays as it is.",
     ),
     (
         "BW0122",
@@ -192,6 +192,38 @@ const CODES: &[(&str, &str)] = &[
          fire. A trigger that is left out has its default in force.",
     ),
     (
+        "BW0134",
+        "The address of the task backend is not of the form `http://HOST:PORT`. It is what agents have as BACKEND_URL \
+         where they run without Bellwether; a path, a user name or https are not supported there.",
+    ),
+    (
+        "BW0135",
+        "`tasks.mode: relay` and `tasks.backend` belong together: a relay without a backend has nowhere to pass the \
+         agents' questions on to, and a backend without a relay would never be asked.",
+    ),
+    (
+        "BW0136",
+        "An agent with `tasks: push` gets each task as a POST to its `/execute`, so its instances must serve HTTP on the \
+         PORT that they are given, and say so by `http: true`. An agent that asks for its tasks has `tasks: pull`, which \
+         is the default.",
+    ),
+    (
+        "BW0137",
+        "`places` bounds how many tasks the gateway posts to one instance at once. It belongs to `tasks: push`, beside it \
+         or in what the agent inherits it from. An agent that asks for tasks bounds itself by what it asks for.",
+    ),
+    (
+        "BW0138",
+        "The synthetic task that an instance must answer before it gets traffic is said by `ready: {prompt: TEXT}`, or by \
+         `ready: {fields: {…}}` for agents that want more than a prompt; by one of the two, and with at least one field. \
+         `id`, `attempt` and `checkpoint` are the gateway's own.",
+    ),
+    (
+        "BW0139",
+        "`tasks: push` has the gateway post tasks from its own queue, which there is with `tasks.mode: queue` alone. An \
+         agent that takes requests only has `tasks: none`.",
+    ),
+    (
         "BW0201",
         "The release is named like the revision that runs now. A name stands for one content: if `v2` runs, another \
          `v2` could not be told from it in any report. If nothing differs, the release is rolled out already.",
@@ -199,7 +231,7 @@ const CODES: &[(&str, &str)] = &[
     (
         "BW0202",
         "The release sets only what the agents already have, so there is nothing to roll out. Revisions are compared by \
-         content: command, environment, model, HTTP and boot time.",
+         content: command, environment, model, HTTP, boot time and how tasks reach it.",
     ),
     (
         "BW0203",
@@ -241,6 +273,12 @@ const CODES: &[(&str, &str)] = &[
          declared stopped, have to boot first, a bounded number at a time. More memory keeps more of them warm. Where \
          a longer way back is acceptable, `rollout.undo_max` says so. A boot that was never measured is taken to last \
          a third of the agent's declared `boot`.",
+    ),
+    (
+        "BW0210",
+        "The release has the gateway post tasks to agents that serve no HTTP: neither it nor the fleet file says \
+         `http: true` of them, or it takes away the HTTP of agents that tasks are posted to. A task that is pushed is a \
+         POST to the instance's `/execute`. With `tasks.mode` other than `queue` there is nothing to post at all.",
     ),
     (
         "BW0301",

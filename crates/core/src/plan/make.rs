@@ -12,7 +12,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     id::{AgentName, RevisionId},
-    spec::{AgentSpec, PhaseSpec, Release, Revision, Spec, names, unit::Size},
+    spec::{AgentSpec, Delivery, PhaseSpec, Release, Revision, Spec, TaskMode, names, unit::Size},
 };
 
 /// What `agent` becomes under `release`. What the release does not name stays as it is.
@@ -42,6 +42,7 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         spec.agents.iter().map(|agent| (&agent.name, revision_of(agent, release))).collect();
     let changes = |agent: &AgentSpec| targets[&agent.name].id != agent.revision.id;
     found.extend(same_name(spec, release, changes));
+    found.extend(no_push(spec, release, &targets, changes));
     if found.is_empty() && !spec.agents.iter().any(changes) {
         found.push(nothing_to_do(spec, release));
     }
@@ -175,11 +176,35 @@ fn same_name(spec: &Spec, release: &Release, changes: impl Fn(&AgentSpec) -> boo
     })
 }
 
+/// Tasks are posted over HTTP and from the queue. What the fleet file says alone was checked when it was read.
+fn no_push(
+    spec: &Spec,
+    release: &Release,
+    targets: &BTreeMap<&AgentName, Revision>,
+    changes: impl Fn(&AgentSpec) -> bool,
+) -> Option<Diagnostic> {
+    let queued = spec.tasks.mode == TaskMode::Queue;
+    let cannot = |target: &Revision| matches!(target.delivery, Delivery::Push { .. }) && !(target.http && queued);
+    let agents: Vec<&AgentName> =
+        spec.agents.iter().filter(|a| changes(a)).map(|a| &a.name).filter(|name| cannot(&targets[name])).collect();
+    if agents.is_empty() {
+        return None;
+    }
+    let (count, named) = (agents.len(), names::some(agents.into_iter().map(AgentName::as_str)));
+    let (why, help) = if queued {
+        ("they would serve no HTTP", "write http: true beside tasks: push under set, or tasks: pull")
+    } else {
+        ("tasks.mode is not queue", "leave out tasks: push, or write tasks.mode: queue in the fleet file")
+    };
+    let message = format!("the release {:?} has tasks posted where they cannot be", release.revision.as_str());
+    Some(Diagnostic::new("BW0210", message).because(format!("{why}: {named} ({count} in all)")).help(help))
+}
+
 fn nothing_to_do(spec: &Spec, release: &Release) -> Diagnostic {
     let running = spec.agents.first().map_or_else(String::new, |agent| agent.revision.name.to_string());
     Diagnostic::new("BW0202", format!("the release {:?} changes no agent", release.revision.as_str()))
         .because(format!("what it sets is what {running:?} already has"))
-        .help("set something that is different: command, env, model, http or boot")
+        .help("set something that is different: command, env, model, http, boot, tasks or places")
 }
 
 fn bad_speed(speed: f64) -> Diagnostic {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AgentSpec, Delivery, Readiness, ResultRule, Revision, Sources, StandbyPolicy, inventory, names,
+    AgentSpec, Readiness, ResultRule, Revision, Sources, StandbyPolicy, TaskMode, delivery, inventory, names,
     nearest::nearest,
     reader::{Field, Fields, Reader},
     yaml::{Kind, Mark, Node},
@@ -17,7 +17,7 @@ use crate::{
     time::Millis,
 };
 
-const TRAITS: [&str; 14] = [
+const TRAITS: [&str; 17] = [
     "type",
     "model",
     "phase",
@@ -32,6 +32,9 @@ const TRAITS: [&str; 14] = [
     "cpu_limit",
     "result",
     "standby",
+    "tasks",
+    "places",
+    "ready",
 ];
 
 const STANDBY: [(&str, StandbyPolicy); 4] = [
@@ -73,9 +76,11 @@ pub(super) struct Traits {
     pub(super) cpu_limit: Option<f64>,
     pub(super) result: Option<ResultRule>,
     pub(super) standby: Option<StandbyPolicy>,
+    pub(super) delivery: delivery::Told,
+    pub(super) ready: Option<Readiness>,
 }
 
-pub(super) fn read(r: &mut Reader<'_>, sources: &Sources<'_>, root: &Fields<'_>) -> Fleet {
+pub(super) fn read(r: &mut Reader<'_>, sources: &Sources<'_>, root: &Fields<'_>, mode: TaskMode) -> Fleet {
     let mut fleet = Fleet { agents: Vec::new(), places: BTreeMap::new(), complete: true };
     let Some(section) = root.get("agents") else {
         r.report(root.at, no_agents());
@@ -101,6 +106,7 @@ pub(super) fn read(r: &mut Reader<'_>, sources: &Sources<'_>, root: &Fields<'_>)
     }
     let mut overrides = overrides(r, &fields, &candidates);
     let mut without_command = Vec::new();
+    let mut undelivered = delivery::Faults::default();
     for Candidate { name, place, traits } in candidates {
         if let Some(first) = fleet.places.get(&name) {
             r.found.push(duplicate(&name, first).at(place.file, place.line, place.column));
@@ -110,10 +116,12 @@ pub(super) fn read(r: &mut Reader<'_>, sources: &Sources<'_>, root: &Fields<'_>)
         if traits.command.is_none() {
             without_command.push((name.clone(), place.clone()));
         }
+        undelivered.look(traits.delivery, traits.http == Some(true), mode, &name, &place);
         fleet.places.insert(name.clone(), place);
-        fleet.agents.push(traits.resolve(name));
+        fleet.agents.push(traits.resolve(name, mode));
     }
     report_commands(r, fields.at, &without_command);
+    undelivered.report(r, fields.at);
     fleet
 }
 
@@ -133,13 +141,16 @@ fn traits_of(r: &mut Reader<'_>, f: &Fields<'_>) -> Traits {
         command: command.or_else(|| f.has_or_meant("command").then(Vec::new)),
         env: names::env(r, f.get("env")),
         revision: names::word(r, f.get("revision")).map(RevisionName::new),
-        http: r.flag(f.get("http")),
+        // A flag that was refused must not make a push agent look deaf too.
+        http: r.flag(f.get("http")).or_else(|| f.has_or_meant("http").then_some(true)),
         drain: r.millis(f.get("drain")),
         boot: r.some_millis(f.get("boot")),
         memory_limit_bytes: r.bytes(f.get("memory_limit")),
         cpu_limit: r.share(f.get("cpu_limit"), (0.01, 4096.0)),
         result: f.get("result").and_then(|field| result(r, field)),
         standby: r.choice(f.get("standby"), "BW0127", &STANDBY),
+        delivery: delivery::Told::read(r, f),
+        ready: f.get("ready").and_then(|field| delivery::ready(r, field)),
     }
 }
 
@@ -172,10 +183,12 @@ impl Traits {
             cpu_limit: self.cpu_limit.or(base.cpu_limit),
             result: self.result.or(base.result),
             standby: self.standby.or(base.standby),
+            delivery: self.delivery.over(base.delivery),
+            ready: self.ready.or(base.ready),
         }
     }
 
-    fn resolve(self, name: AgentName) -> AgentSpec {
+    fn resolve(self, name: AgentName, mode: TaskMode) -> AgentSpec {
         let revision = Revision::new(
             self.revision.unwrap_or_else(|| "v1".into()),
             self.command.unwrap_or_default(),
@@ -183,7 +196,7 @@ impl Traits {
             self.model.unwrap_or_else(|| ModelName::new("tinyllama")),
             self.http.unwrap_or(false),
             self.boot.unwrap_or(Millis::from_secs(60)),
-            Delivery::Pull,
+            self.delivery.resolve(mode),
         );
         AgentSpec {
             name,
@@ -196,7 +209,7 @@ impl Traits {
             cpu_limit: self.cpu_limit,
             result: self.result.unwrap_or_default(),
             standby: self.standby.unwrap_or_default(),
-            ready: Readiness::default(),
+            ready: self.ready.unwrap_or_default(),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The fleet file as a whole.
 
 use super::{
-    DriverKind, Host, Ollama, Spec, TaskMode, TaskPolicy, agents, names,
+    DriverKind, Host, Ollama, Spec, agents, names,
     reader::{Fields, Reader},
-    rollout,
+    rollout, tasks,
     unit::Size,
     yaml,
 };
@@ -46,7 +46,8 @@ fn fleet(r: &mut Reader<'_>, sources: &Sources<'_>, root: &yaml::Node) -> Option
     }
     let fields = r.fields(root, "the fleet file", &KEYS)?;
     version(r, &fields);
-    let fleet = agents::read(r, sources, &fields);
+    let tasks = tasks::read(r, fields.get("tasks"));
+    let fleet = agents::read(r, sources, &fields, tasks.mode);
     Some(Spec {
         fleet: names::word(r, fields.get("fleet")).unwrap_or_else(|| "fleet".to_owned()),
         host: host(r, &fields),
@@ -54,7 +55,7 @@ fn fleet(r: &mut Reader<'_>, sources: &Sources<'_>, root: &yaml::Node) -> Option
         driver: r
             .choice(fields.get("driver"), "BW0116", &[("process", DriverKind::Process)])
             .unwrap_or(DriverKind::Process),
-        tasks: tasks(r, &fields),
+        tasks,
         rollout: rollout::read(r, fields.get("rollout"), &fleet),
         agents: fleet.agents,
     })
@@ -129,7 +130,7 @@ fn ollama(r: &mut Reader<'_>, root: &Fields<'_>) -> Ollama {
 }
 
 /// `http://host:port`, a slash at the end forgiven.
-fn base_url(url: &str) -> Result<String, &'static str> {
+pub(super) fn base_url(url: &str) -> Result<String, &'static str> {
     let rest = url.strip_prefix("http://").ok_or("it does not start with http://")?;
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#']) {
@@ -146,21 +147,6 @@ fn base_url(url: &str) -> Result<String, &'static str> {
         Ok(port) if port > 0 => Ok(format!("http://{authority}")),
         _ => Err("its port is not a number from 1 to 65535"),
     }
-}
-
-fn tasks(r: &mut Reader<'_>, root: &Fields<'_>) -> TaskPolicy {
-    let mut tasks = TaskPolicy::default();
-    const KEYS: [&str; 6] = ["mode", "lease", "attempts", "takeover", "retention", "waiting"];
-    if let Some(fields) = root.get("tasks").and_then(|field| r.fields(field.node, "\"tasks\"", &KEYS)) {
-        let modes = [("queue", TaskMode::Queue), ("none", TaskMode::None)];
-        tasks.mode = r.choice(fields.get("mode"), "BW0117", &modes).unwrap_or(tasks.mode);
-        tasks.lease = r.some_millis(fields.get("lease")).unwrap_or(tasks.lease);
-        tasks.attempts_max = r.small(fields.get("attempts"), 1).unwrap_or(tasks.attempts_max);
-        tasks.takeover = r.millis(fields.get("takeover")).unwrap_or(tasks.takeover);
-        tasks.retention = r.millis(fields.get("retention")).unwrap_or(tasks.retention);
-        tasks.waiting_max = r.whole(fields.get("waiting"), 1).unwrap_or(tasks.waiting_max);
-    }
-    tasks
 }
 
 fn is_release(root: &yaml::Node) -> bool {

@@ -4,6 +4,7 @@
 //! with file, line and column. What is not written has a default; the defaults stand in `docs/fleet-file.md`.
 
 mod agents;
+mod delivery;
 mod fleet;
 mod inventory;
 mod model;
@@ -14,6 +15,7 @@ mod reader;
 mod release;
 mod revision;
 mod rollout;
+mod tasks;
 mod triggers;
 pub mod unit;
 mod yaml;

@@ -201,6 +201,21 @@ impl<'f> Reader<'f> {
         self.figure(field?, "a size", unit::bytes)
     }
 
+    /// A size into which something fits.
+    pub(super) fn some_bytes(&mut self, field: Option<Field<'_>>) -> Option<u64> {
+        let size = self.bytes(field)?;
+        if size == 0 {
+            let field = field?;
+            self.report(
+                field.node.at,
+                Diagnostic::new("BW0106", format!("{:?} must be more than nothing", field.name))
+                    .help(format!("write a size such as {}: 1GiB", field.name)),
+            );
+            return None;
+        }
+        Some(size)
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(
         &mut self,

@@ -1,7 +1,7 @@
 //! The release file: what changes.
 
 use super::{
-    Release,
+    Delivery, Release, delivery,
     fleet::version,
     names,
     reader::{Fields, Reader},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{diagnostic::Diagnostic, id::RevisionName};
 
-const SET: [&str; 5] = ["command", "env", "model", "http", "boot"];
+const SET: [&str; 7] = ["command", "env", "model", "http", "boot", "tasks", "places"];
 
 /// Reads and checks a release file. The error holds every finding, in the order of the file.
 pub fn parse_release(name: &str, text: &str) -> Result<Release, Vec<Diagnostic>> {
@@ -52,14 +52,27 @@ fn release(r: &mut Reader<'_>, root: &yaml::Node) -> Option<Release> {
 }
 
 fn set_of(r: &mut Reader<'_>, revision: &str, set: &Fields<'_>) -> Release {
+    let told = delivery::Told::read(r, set);
+    if let Some(at) = told.stray() {
+        r.report(at, delivery::stray_places());
+    }
+    let http = r.flag(set.get("http"));
+    if let (Some(Delivery::Push { .. }), Some(false)) = (told.said(), http) {
+        let deaf = Diagnostic::new("BW0136", "the release has tasks posted to agents that serve no HTTP");
+        r.report(
+            set.at("http"),
+            deaf.because("a task that is pushed is a POST to the instance's /execute")
+                .help("write http: true beside tasks: push, or tasks: pull"),
+        );
+    }
     Release {
         revision: RevisionName::new(revision),
         command: r.words(set.get("command")),
         env: names::env(r, set.get("env")),
         model: names::model(r, set.get("model")),
-        http: r.flag(set.get("http")),
+        http,
         boot: r.some_millis(set.get("boot")),
-        delivery: None,
+        delivery: told.said(),
     }
 }
 

@@ -3,13 +3,13 @@
 use bellwether_core::{
     id::ModelName,
     spec::{
-        DrillPolicy, OnSharedFault, Progress, Require, ResultRule, Scope, StandbyPolicy, TaskMode, ThinEvidence,
-        Triggers,
+        Delivery, DrillPolicy, OnSharedFault, Progress, Readiness, Require, ResultRule, Scope, StandbyPolicy, TaskMode,
+        TaskPolicy, ThinEvidence, Triggers,
     },
     time::Millis,
 };
 
-use crate::support::{GIB, MIB, fleet, fleet_with, refused, sutazai};
+use crate::support::{GIB, MIB, fleet, fleet_with, refused, release, sutazai};
 
 fn names(agents: &[bellwether_core::id::AgentName]) -> Vec<&str> {
     agents.iter().map(bellwether_core::id::AgentName::as_str).collect()
@@ -174,6 +174,98 @@ rollout:
     let gate = &rollout.phases[0].gate;
     assert_eq!((gate.require, gate.thin_evidence), (Require::Proof, ThinEvidence::Accept));
     assert_eq!((gate.tolerated_error_rise, gate.tolerated_latency_ratio), (0.02, 1.5));
+}
+
+#[test]
+fn the_queue_has_its_bounds_and_a_relay_its_backend() {
+    let tasks = |section: &str| {
+        fleet(&format!("version: 1\n{section}agents: {{defaults: {{command: [a]}}, list: [a]}}\n")).tasks
+    };
+    assert_eq!(tasks(""), TaskPolicy::default());
+    let relay = tasks(
+        "tasks:
+  {mode: relay, backend: \"http://127.0.0.1:8000/\", lease: 90s, attempts: 5, backoff: 2s, backoff_max: 5m, ageing: 30s,
+   takeover: 0, hold: 20s, retention: 2h, kept: 64MiB, waiting: 7, waiting_bytes: 1MiB}
+",
+    );
+    let expected = TaskPolicy {
+        mode: TaskMode::Relay,
+        backend: Some("http://127.0.0.1:8000".into()),
+        lease: Millis::from_secs(90),
+        attempts_max: 5,
+        backoff: Millis::from_secs(2),
+        backoff_max: Millis::from_mins(5),
+        ageing: Millis::from_secs(30),
+        takeover: Millis::ZERO,
+        hold: Millis::from_secs(20),
+        retention: Millis::from_mins(120),
+        kept_bytes_max: 64 * MIB,
+        waiting_max: 7,
+        waiting_bytes_max: MIB,
+    };
+    assert_eq!(relay, expected);
+}
+
+#[test]
+fn how_tasks_reach_agents_can_be_said_for_all_and_for_one() {
+    let spec = fleet(
+        "version: 1
+agents:
+  defaults: {command: [a], http: true, tasks: push, places: 4}
+  list: [a, {name: b, tasks: pull, http: false}, {name: c, places: 2}, {name: d, tasks: none}]
+",
+    );
+    let deliveries: Vec<_> = spec.agents.iter().map(|agent| agent.revision.delivery).collect();
+    assert_eq!(
+        deliveries,
+        [Delivery::Push { places: 4 }, Delivery::Pull, Delivery::Push { places: 2 }, Delivery::None]
+    );
+    let ids: std::collections::BTreeSet<_> = spec.agents.iter().map(|agent| &agent.revision.id).collect();
+    assert_eq!(ids.len(), 4, "how tasks reach an agent is part of what it is");
+
+    let without_queue = fleet(
+        "version: 1\ntasks: {mode: none}\nagents: {defaults: {command: [a]}, list: [a, {name: b, tasks: pull}]}\n",
+    );
+    let deliveries: Vec<_> = without_queue.agents.iter().map(|agent| agent.revision.delivery).collect();
+    assert_eq!(deliveries, [Delivery::None, Delivery::Pull]);
+
+    let set = |set: &str| release(&format!("version: 1\nrelease: v2\nset: {set}\n")).delivery;
+    assert_eq!(set("{tasks: push, places: 64}"), Some(Delivery::Push { places: 64 }));
+    assert_eq!(set("{tasks: push}"), Some(Delivery::Push { places: 1 }));
+    assert_eq!(set("{tasks: none}"), Some(Delivery::None));
+    assert_eq!(set("{model: large}"), None);
+}
+
+#[test]
+fn what_an_instance_must_show_can_be_said_for_all_and_for_one() {
+    let spec = fleet(
+        "version: 1
+agents:
+  defaults: {command: [a], ready: {prompt: \"2 + 2?\", within: 90s}}
+  list:
+    - a
+    - {name: b, ready: poll}
+    - {name: c, ready: {fields: {prompt: hello, lang: no, n: 3}}}
+    - {name: d, ready: task}
+    - {name: e, ready: {within: 1m}}
+",
+    );
+    let task = |fields: &[(&str, &str)], within| Readiness::Task {
+        fields: fields.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect(),
+        within,
+    };
+    let ready: Vec<_> = spec.agents.iter().map(|agent| agent.ready.clone()).collect();
+    let Readiness::Task { fields: default, .. } = Readiness::default() else { unreachable!() };
+    assert_eq!(
+        ready,
+        [
+            task(&[("prompt", "2 + 2?")], Millis::from_secs(90)),
+            Readiness::Poll,
+            task(&[("prompt", "hello"), ("lang", "no"), ("n", "3")], Millis::from_mins(10)),
+            Readiness::default(),
+            Readiness::Task { fields: default, within: Millis::from_mins(1) },
+        ]
+    );
 }
 
 #[test]

@@ -86,6 +86,49 @@ rollout: {phases: [{name: all, halves: half}]}
 }
 
 #[test]
+fn task_queues_that_cannot_be() {
+    assert_snapshot!(fleet(
+        "tasks: {mode: relay, attempts: 101, backoff: 2m, hold: 61s, kept: 0, waiting_bytes: 0B, ageing: 0}\n"
+    ));
+    assert_snapshot!(fleet("tasks: {mode: queue, backend: \"http://127.0.0.1:8000\", backoff_max: 10ms}\n"));
+    assert_snapshot!(fleet("tasks: {mode: relay, backend: \"http://127.0.0.1/api\"}\n"));
+    // One slip is one finding.
+    assert_snapshot!(fleet("tasks: {mode: rely, backnd: \"http://127.0.0.1:8000\"}\n"));
+}
+
+#[test]
+fn deliveries_that_cannot_be() {
+    assert_snapshot!(refused(
+        "version: 1
+agents:
+  defaults: {command: [a], places: 3}
+  list: [a, b, {name: c, tasks: push}, {name: d, tasks: psh}, {name: e, tasks: push, places: 65, http: maybe}]
+"
+    ));
+    assert_snapshot!(refused(
+        "version: 1\ntasks: {mode: none}\nagents: {defaults: {command: [a], tasks: push}, list: [a, b]}\n"
+    ));
+    assert_snapshot!(refused_release("version: 1\nrelease: v2\nset: {places: 3}\n"));
+    assert_snapshot!(refused_release("version: 1\nrelease: v2\nset: {tasks: push, http: false}\n"));
+}
+
+#[test]
+fn synthetic_tasks_that_cannot_be() {
+    assert_snapshot!(refused(
+        "version: 1
+agents:
+  defaults: {command: [a], ready: tasks}
+  list:
+    - {name: a, ready: {prompt: hi, fields: {prompt: hi}}}
+    - {name: b, ready: {fields: {id: x, prompt: hi}, within: 0}}
+    - {name: c, ready: {fields: {}}}
+    - {name: d, ready: {promt: hi}}
+    - {name: e, ready: [task]}
+"
+    ));
+}
+
+#[test]
 fn version() {
     assert_snapshot!(refused("version: 2\nagents: {defaults: {command: [a]}, list: [a]}\n"));
     assert_snapshot!(refused("agents: {defaults: {command: [a]}, list: [a]}\n"));

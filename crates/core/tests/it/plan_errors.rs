@@ -40,6 +40,16 @@ fn nothing_to_roll_out() {
 }
 
 #[test]
+fn tasks_posted_where_they_cannot_be() {
+    let push = release("version: 1\nrelease: v2\nset: {tasks: push}\n");
+    assert_snapshot!(refused(&two("reserve: 0"), &push, &machine(4)));
+    let mut relayed = two("reserve: 0");
+    relayed.tasks.mode = bellwether_core::spec::TaskMode::Relay;
+    let served = release("version: 1\nrelease: v2\nset: {tasks: push, http: true}\n");
+    assert_snapshot!(refused(&relayed, &served, &machine(4)));
+}
+
+#[test]
 fn the_fleet_does_not_fit_as_it_runs() {
     assert_snapshot!(refused(&sutazai(), &v2(), &machine(10)));
 }
