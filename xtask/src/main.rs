@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod check;
 mod lint;
+mod python;
 mod sim;
 mod test;
 mod text;

@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::{
     cargo::{Cargo, has},
-    entries, root,
+    entries, python, root,
 };
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
@@ -20,6 +20,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         // cargo resolves the same features and compiles nothing twice.
         cargo(&["build"], &["--bins", "--tests"])?.must()?;
     }
+    let languages = python::environment()?;
     let before = if arguments.is_empty() { before_the_runner()? } else { true };
     let runner = if has("nextest") {
         let run = cargo(&["nextest", "run"], &[])?;
@@ -32,6 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         eprintln!("skipped: cargo-nextest is not installed; `cargo test` runs the tests instead");
         cargo(&["test"], &["--lib", "--bins", "--tests"])?
     };
+    let runner = languages.iter().fold(runner, |runner, (name, path)| runner.env(name, path));
     let passed = runner.args(arguments).ends_the_output()?;
     Ok(if passed && before { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
