@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bellwether_core::{
     port::gateway::GatewayEvent,
-    traffic::{Completion, Report, TaskId, falls_short},
+    time::Millis,
+    traffic::{Completion, Report, TaskId, Told, falls_short},
 };
 use hyper::{
     Method, StatusCode,
@@ -24,6 +25,7 @@ use crate::{
 
 /// How many tasks the asker works on at once.
 const PLACES: &str = "x-bellwether-tasks";
+const PREFER: &str = "prefer";
 const TASK: HeaderName = HeaderName::from_static("x-bellwether-task");
 const ATTEMPT: HeaderName = HeaderName::from_static("x-bellwether-attempt");
 
@@ -110,7 +112,11 @@ async fn next(door: &Door, target: &Target, agent_type: &str, request: &Request)
         ),
         None => None,
     };
-    let handed_out = door.desk.ask(|tell| Ask::Next { instance, places, tell }).await.map_err(|_gone| unavailable())?;
+    let hold = patience(request).unwrap_or(door.tasks.hold);
+    let waiting = target.work.asking(door.board.clock);
+    let handed_out =
+        door.desk.ask(|tell| Ask::Next { instance, places, hold, tell }).await.map_err(|_gone| unavailable())?;
+    drop(waiting);
     let Some(HandedOut { granted, body }) = handed_out else {
         let mut response = Response::new(body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -131,6 +137,14 @@ fn places(value: &HeaderValue) -> Option<u32> {
     (places > 0).then_some(places.min(limits::PLACES_MAX))
 }
 
+/// How long the asker says that it would wait (RFC 7240, `Prefer: wait=10`).
+fn patience(request: &Request) -> Option<Millis> {
+    let preferences = request.headers().get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut each = preferences.flat_map(|value| value.split([',', ';'])).map(str::trim);
+    let seconds: u64 = each.find_map(|preference| preference.strip_prefix("wait="))?.trim().parse().ok()?;
+    Some(Millis::from_secs(seconds).min(limits::HOLD_MAX))
+}
+
 /// The stored object always has at least its id, so there is a field to put the attempt before.
 fn with_attempt(body: &[u8], attempt: u32) -> Vec<u8> {
     let mut whole = format!("{{\"attempt\":{attempt},").into_bytes();
@@ -146,6 +160,11 @@ struct Finished {
     result: Option<Box<RawValue>>,
     #[serde(default)]
     error: Option<Box<RawValue>>,
+    #[serde(default)]
+    attempt: Option<u32>,
+    /// False: another attempt would not mend it.
+    #[serde(default)]
+    retry: Option<bool>,
 }
 
 async fn complete(door: &Door, target: &Target, request: Request) -> Result<Response, Response> {
@@ -172,10 +191,12 @@ async fn complete(door: &Door, target: &Target, request: Request) -> Result<Resp
     };
     let result = result.map(|raw| raw.get().as_bytes().to_vec()).unwrap_or_default();
     let by = target.card.instance;
+    let told = Told { report, attempt: finished.attempt, for_good: finished.retry == Some(false) };
     let completion =
-        door.desk.ask(|tell| Ask::Complete { id, by, report, result, tell }).await.map_err(|_gone| unavailable())?;
+        door.desk.ask(|tell| Ask::Complete { id, by, told, result, tell }).await.map_err(|_gone| unavailable())?;
     Ok(match completion {
-        Completion::Accepted { .. } => body::json(StatusCode::OK, &Word { status: "accepted" }),
+        Completion::Retried => body::json(StatusCode::OK, &Word { status: "retried" }),
+        Completion::Accepted { .. } | Completion::TriedOut => body::json(StatusCode::OK, &Word { status: "accepted" }),
         Completion::Repeated => body::json(StatusCode::OK, &Word { status: "repeated" }),
         Completion::Conflict => {
             problem(StatusCode::CONFLICT, "the lease of this task is not, or no longer, this instance's")

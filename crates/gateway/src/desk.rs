@@ -7,20 +7,19 @@ use bellwether_core::{
     id::InstanceId,
     observation::Second,
     port::gateway::{GatewayAnswer, GatewayIntent},
-    traffic::{Addressee, Completion, Granted, Report, TaskId},
+    time::Millis,
+    traffic::{self, Completion, Granted, Progress, TaskId, Told},
 };
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::{Completed, Ended};
+use crate::store::{Completed, Ended, Ends};
 
 pub(crate) struct Submission {
-    /// A key of the submitter's, or a random one.
-    pub(crate) id: TaskId,
-    pub(crate) to: Addressee,
+    /// Its id is a key of the submitter's, or a random one.
+    pub(crate) task: traffic::Submission,
     /// The JSON object that an agent will get, less its attempt.
     pub(crate) body: Vec<u8>,
-    pub(crate) chance: u64,
 }
 
 pub(crate) enum SubmitAnswer {
@@ -32,7 +31,9 @@ pub(crate) enum SubmitAnswer {
         agent: String,
     },
     NotFound(String),
-    Full,
+    Full {
+        retry_after: Millis,
+    },
 }
 
 /// A task in the hands of an agent.
@@ -43,11 +44,12 @@ pub(crate) struct HandedOut {
 
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Counts {
+    pub(crate) delayed: u64,
     pub(crate) queued: u64,
     pub(crate) leased: u64,
-    /// Ended and still kept.
-    pub(crate) completed: u64,
-    pub(crate) failed: u64,
+    /// Of those that are still kept.
+    #[serde(flatten)]
+    pub(crate) ended: Ends,
 }
 
 /// A task that has not ended, as people are shown it.
@@ -84,14 +86,24 @@ pub(crate) enum Ask {
     Next {
         instance: InstanceId,
         places: Option<u32>,
+        /// While there is none, the answer is kept back for as long.
+        hold: Millis,
         tell: Tell<Option<HandedOut>>,
     },
     Complete {
         id: TaskId,
         by: InstanceId,
-        report: Report,
+        told: Told,
         result: Vec<u8>,
         tell: Tell<Completion>,
+    },
+    /// A word of the holder on how it gets on.
+    Progress {
+        id: TaskId,
+        by: InstanceId,
+        attempt: Option<u32>,
+        checkpoint: Option<Vec<u8>>,
+        tell: Tell<Progress>,
     },
     /// Progress on a task: no answer.
     Renew {

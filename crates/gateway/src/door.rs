@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bellwether_core::spec::TaskMode;
+use bellwether_core::spec::TaskPolicy;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +16,7 @@ pub(crate) struct House {
     pub(crate) board: Arc<Board>,
     pub(crate) desk: Desk,
     pub(crate) model: Arc<Model>,
-    pub(crate) task_mode: TaskMode,
+    pub(crate) tasks: TaskPolicy,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) push_waiters: Semaphore,
     pub(crate) long_pollers: Semaphore,
@@ -33,12 +33,12 @@ pub(crate) struct Door {
 }
 
 impl House {
-    pub(crate) fn new(board: Arc<Board>, desk: Desk, model: Arc<Model>, task_mode: TaskMode) -> Self {
+    pub(crate) fn new(board: Arc<Board>, desk: Desk, model: Arc<Model>, tasks: TaskPolicy) -> Self {
         Self {
             board,
             desk,
             model,
-            task_mode,
+            tasks,
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
             push_waiters: Semaphore::new(limits::PUSH_WAITERS_MAX),
             long_pollers: Semaphore::new(limits::LONG_POLLERS_MAX),

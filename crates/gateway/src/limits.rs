@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bellwether_core::time::Millis;
+
 /// Client connections at once, tunnels included. Beyond it, connections wait in the listener's backlog.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
 /// How long a client may take to send a request's head, and how long an idle connection is kept. Longer than the
@@ -32,6 +34,9 @@ pub(crate) const COMPLETIONS_MAX: usize = 1000;
 
 /// Named clients of the model API that are told apart; more share the class of the unidentified.
 pub(crate) const CLIENTS_MAX: usize = 256;
+
+/// The longest that a question for a task is held open, whatever its asker says.
+pub(crate) const HOLD_MAX: Millis = Millis::from_secs(60);
 
 /// Tasks that one instance may hold at once, whatever it asks for.
 pub(crate) const PLACES_MAX: u32 = 64;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bellwether_core::{
     spec::TaskMode,
-    traffic::{Addressee, TaskId},
+    traffic::{self, Addressee, TaskId},
 };
 use hyper::{Method, StatusCode};
 use serde::Serialize;
@@ -23,7 +23,7 @@ use crate::{
 const ID_MAX: usize = 200;
 
 pub(crate) async fn answer(door: &Door, path: &str, request: Request) -> Response {
-    if door.task_mode == TaskMode::None {
+    if door.tasks.mode == TaskMode::None {
         return problem(StatusCode::NOT_FOUND, "the fleet file says tasks.mode: none");
     }
     let answered = match (path, request.method()) {
@@ -50,14 +50,17 @@ struct Submitted<'a> {
 async fn submit(door: &Door, request: Request) -> Result<Response, Response> {
     let fields = intake::json(request.into_body(), limits::TASK_BYTES).await?;
     let submission = submission(fields).map_err(|detail| problem(StatusCode::BAD_REQUEST, &detail))?;
-    let id = submission.id.clone();
+    let id = submission.task.id.clone();
     let answer = door.desk.ask(|tell| Ask::Submit(submission, tell)).await.map_err(|Unavailable| unavailable())?;
     let id = id.as_str();
     Ok(match answer {
         SubmitAnswer::Queued { agent } => body::json(StatusCode::ACCEPTED, &Submitted { id, agent: &agent }),
         SubmitAnswer::Known { agent } => body::json(StatusCode::OK, &Submitted { id, agent: &agent }),
         SubmitAnswer::NotFound(detail) => problem(StatusCode::NOT_FOUND, &detail),
-        SubmitAnswer::Full => retry_later(StatusCode::TOO_MANY_REQUESTS, 1, "too many tasks wait already"),
+        SubmitAnswer::Full { retry_after } => {
+            let secs = retry_after.0.div_ceil(1000).max(1);
+            retry_later(StatusCode::TOO_MANY_REQUESTS, secs, "too many tasks wait already")
+        }
     })
 }
 
@@ -85,7 +88,9 @@ fn submission(mut fields: Fields) -> Result<Submission, String> {
     fields.insert("id".to_owned(), raw);
     fields.remove("attempt");
     let body = serde_json::to_vec(&fields).map_err(|error| error.to_string())?;
-    Ok(Submission { id: TaskId::new(id), to, body, chance: fastrand::u64(..) })
+    let bytes = body.len() as u64;
+    let task = traffic::Submission { bytes, ..traffic::Submission::new(TaskId::new(id), to, fastrand::u64(..)) };
+    Ok(Submission { task, body })
 }
 
 fn is_id(id: &str) -> bool {
@@ -163,15 +168,15 @@ mod tests {
             parsed(r#"{"agent":"a","id":"t1","temperature":1.10,"big":12345678901234567890123,"attempt":7}"#).unwrap();
         let body = String::from_utf8(it.body).unwrap();
         assert_eq!(body, r#"{"agent":"a","big":12345678901234567890123,"id":"t1","temperature":1.10}"#);
-        assert_eq!(it.to, Addressee::Agent("a".into()));
+        assert_eq!(it.task.to, Addressee::Agent("a".into()));
     }
 
     #[test]
     fn ids_are_made_where_none_is_given_and_never_the_same() {
         let [one, two] = [(); 2].map(|()| parsed(r#"{"type":"worker"}"#).unwrap());
-        assert_ne!(one.id, two.id);
-        assert!(is_id(one.id.as_str()));
-        assert_eq!(one.to, Addressee::Type("worker".into()));
+        assert_ne!(one.task.id, two.task.id);
+        assert!(is_id(one.task.id.as_str()));
+        assert_eq!(one.task.to, Addressee::Type("worker".into()));
     }
 
     #[test]

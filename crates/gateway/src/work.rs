@@ -73,6 +73,11 @@ impl Work {
         CallSigns { clock, main_loop: self.main_loop.clone(), lease }
     }
 
+    /// Its main loop waits for our answer until the guard is dropped.
+    pub(crate) fn asking(&self, clock: Clock) -> Excused {
+        CallSigns { clock, main_loop: self.main_loop.clone(), lease: None }.excused()
+    }
+
     /// The longest silence of any lease.
     pub(crate) fn stalled(&self, now: Nanos) -> Millis {
         let unnamed = self.unnamed.lasted(now);

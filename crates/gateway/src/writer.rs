@@ -8,13 +8,15 @@ mod answer;
 mod publish;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use bellwether_core::{
+    id::InstanceId,
     spec::TaskPolicy,
-    traffic::{Agents, Change, TaskId, Traffic},
+    traffic::{Agents, Change, Granted, TaskId, Traffic},
 };
 use tokio::{
     sync::mpsc,
@@ -23,7 +25,7 @@ use tokio::{
 
 use crate::{
     board::Board,
-    desk::{Ask, Counts, Shown, Tell},
+    desk::{Ask, Counts, HandedOut, Shown, Tell},
     limits,
     store::{Completed, Loaded, Store, StoreError},
     target::Claim,
@@ -41,6 +43,12 @@ pub(crate) struct Writer {
     last_second: u64,
     /// What the holders of leases claim of their instances.
     claims: HashMap<TaskId, Claim>,
+    /// Of instances whose question for a task is kept open.
+    asking: HashMap<InstanceId, Tell<Option<HandedOut>>>,
+    /// What the synthetic tasks of instances hold.
+    tryouts: HashMap<InstanceId, BTreeMap<String, String>>,
+    /// Tasks that were handed out to somebody who had gone.
+    undelivered: Vec<(InstanceId, Granted)>,
     ends_awaited: HashMap<TaskId, Vec<Tell<Option<Shown>>>>,
     completions_awaited: Vec<Awaited>,
     /// Of the batch in work, to be published after the commit.
@@ -55,8 +63,9 @@ struct Awaited {
     tell: Tell<Vec<Completed>>,
 }
 
-/// Sends an answer. Dropping it unsent says that the question was not carried out.
-type Reply = Box<dyn FnOnce() + Send>;
+/// Sends an answer. Dropping it unsent says that the question was not carried out. Returns what was handed out and
+/// found nobody.
+type Reply = Box<dyn FnOnce() -> Option<(InstanceId, Granted)> + Send>;
 
 impl Writer {
     pub(crate) fn new(board: Arc<Board>, store: Store, loaded: Loaded, policy: TaskPolicy, agents: Agents) -> Self {
@@ -69,9 +78,12 @@ impl Writer {
             policy,
             agents,
             revoked: loaded.revoked,
-            counts: Counts { queued: 0, leased: 0, completed: loaded.completed, failed: loaded.failed },
+            counts: Counts { delayed: 0, queued: 0, leased: 0, ended: loaded.ended },
             last_second: loaded.last_second,
             claims: HashMap::new(),
+            asking: HashMap::new(),
+            tryouts: HashMap::new(),
+            undelivered: Vec::new(),
             ends_awaited: HashMap::new(),
             completions_awaited: Vec::new(),
             done: Vec::new(),
@@ -86,8 +98,12 @@ impl Writer {
         let mut batch = Vec::with_capacity(limits::BATCH_MAX);
         let mut next_purge = Instant::now() + limits::PURGE_EVERY;
         loop {
-            let timeout = self.traffic.next_timeout().map(|at| self.board.clock.until(at));
+            let timeout = match self.traffic.next_timeout() {
+                _ if !self.undelivered.is_empty() => Some(Duration::ZERO),
+                at => at.map(|at| self.board.clock.until(at)),
+            };
             tokio::select! {
+                biased;
                 taken = asks.recv_many(&mut batch, limits::BATCH_MAX) => {
                     if taken == 0 {
                         return Ok(());
@@ -119,15 +135,18 @@ impl Writer {
     fn work(&mut self, batch: &mut Vec<Ask>, purge: bool) -> Result<(), StoreError> {
         let now = self.board.clock.now();
         let mut changes = Vec::new();
+        for (instance, granted) in std::mem::take(&mut self.undelivered) {
+            self.traffic.undelivered(now, instance, &granted, &mut changes);
+        }
         self.traffic.expire(now, &mut changes);
         self.write(changes, &[])?;
         for ask in batch.drain(..) {
             self.answer(now, ask)?;
         }
+        self.wake(now)?;
         if purge {
-            let (completed, failed) = self.store.purge(now.wall, self.policy.retention)?;
-            self.counts.completed = self.counts.completed.saturating_sub(completed);
-            self.counts.failed = self.counts.failed.saturating_sub(failed);
+            let gone = self.store.purge(now.wall, self.policy.retention)?;
+            self.counts.ended.take(gone);
             self.forget_who_left();
         }
         self.store.commit()
@@ -145,23 +164,26 @@ impl Writer {
     fn publish_and_answer(&mut self) -> Result<(), StoreError> {
         let done = std::mem::take(&mut self.done);
         self.publish(&done)?;
+        self.count();
+        self.undelivered.extend(self.replies.drain(..).filter_map(|reply| reply()));
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        self.counts.delayed = self.traffic.delayed();
         self.counts.queued = self.traffic.queued();
         self.counts.leased = self.traffic.leased();
         self.board.queued.store(self.counts.queued, Ordering::Relaxed);
-        for reply in self.replies.drain(..) {
-            reply();
-        }
-        Ok(())
     }
 
     /// Back to what the last commit left. Published state is that already.
     fn start_over(&mut self) -> Result<(), StoreError> {
         self.done.clear();
         self.replies.clear();
+        self.asking.clear();
         self.store.roll_back()?;
         let loaded = self.store.load()?;
-        self.counts.completed = loaded.completed;
-        self.counts.failed = loaded.failed;
+        self.counts.ended = loaded.ended;
         self.last_second = loaded.last_second;
         let now = self.board.clock.now();
         self.traffic = Traffic::restore(self.policy.clone(), self.agents.clone(), loaded.snapshot, now);
@@ -170,6 +192,7 @@ impl Writer {
 
     fn forget_who_left(&mut self) {
         self.completions_awaited.retain(|waiting| !waiting.tell.is_closed());
+        self.asking.retain(|_, tell| !tell.is_closed());
         self.ends_awaited.retain(|_, waiting| {
             waiting.retain(|tell| !tell.is_closed());
             !waiting.is_empty()

@@ -110,6 +110,9 @@ impl Gateway {
                 | Change::DrainOver { .. }
                 | Change::FellBack { .. }
                 | Change::Queued { .. }
+                | Change::Retried { .. }
+                | Change::Checkpoint { .. }
+                | Change::Revived { .. }
                 | Change::Leased { .. } => {}
             }
         }

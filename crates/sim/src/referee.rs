@@ -91,6 +91,16 @@ impl Referee {
                     return violated("a lease is lost by its holder", task.id.to_string());
                 }
             }
+            Change::Retried { task, lease, .. } => {
+                if self.leased.remove(&task.id) != Some(lease.instance) {
+                    return violated("only the holder reports on a task", task.id.to_string());
+                }
+            }
+            Change::Revived { task } => {
+                if !self.finished.remove(&task.id) {
+                    return violated("only what has ended begins anew", task.id.to_string());
+                }
+            }
             Change::Finished { task, by, .. } => {
                 if !self.finished.insert(task.id.clone()) {
                     return violated("a task is completed once", task.id.to_string());
@@ -105,7 +115,8 @@ impl Referee {
             Change::FellBack { agent, .. } => {
                 self.fell_back.insert(agent.clone());
             }
-            Change::Enrolled { .. }
+            Change::Checkpoint { .. }
+            | Change::Enrolled { .. }
             | Change::Settled { .. }
             | Change::Places { .. }
             | Change::Gone { .. }
@@ -117,13 +128,13 @@ impl Referee {
         Ok(())
     }
 
-    /// Every accepted task is queued, leased by exactly one, or was completed exactly once.
-    pub(crate) fn tasks_add_up(&self, queued: u64, leased: u64) -> Result<(), Violation> {
+    /// Every accepted task waits, leased by exactly one, or was completed exactly once.
+    pub(crate) fn tasks_add_up(&self, waiting: u64, leased: u64) -> Result<(), Violation> {
         let (accepted, finished) = (self.submitted.len() as u64, self.finished.len() as u64);
-        if queued + leased + finished != accepted || leased != self.leased.len() as u64 {
+        if waiting + leased + finished != accepted || leased != self.leased.len() as u64 {
             return violated(
                 "no task is lost",
-                format!("accepted {accepted}, queued {queued}, leased {leased}, finished {finished}"),
+                format!("accepted {accepted}, waiting {waiting}, leased {leased}, finished {finished}"),
             );
         }
         Ok(())
@@ -138,7 +149,7 @@ impl Referee {
         for task in tasks {
             open += 1;
             let holder = match &task.state {
-                State::Queued { .. } => None,
+                State::Delayed { .. } | State::Queued { .. } => None,
                 State::Leased(lease) => Some(lease.instance),
             };
             if !self.submitted.contains(&task.id)

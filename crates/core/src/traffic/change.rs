@@ -8,7 +8,7 @@ use crate::{
 
 use super::{
     route::Route,
-    task::{Lease, Report, Task, TaskId},
+    task::{End, Lease, Report, Task, TaskId},
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -77,12 +77,29 @@ pub enum Change {
         end: LeaseEnd,
         lease: Lease,
     },
+    /// Its holder reported a failure; it waits for another attempt.
+    Retried {
+        /// As it is after.
+        task: Task,
+        lease: Lease,
+        /// From the grant of the lease to the report.
+        lease_micros: u64,
+    },
+    /// What its holder has come to so far.
+    Checkpoint {
+        id: TaskId,
+    },
+    /// A task that had ended, and not well, is queued again.
+    Revived {
+        task: Task,
+    },
     /// The one end of the task.
     Finished {
         task: Task,
         seq: u64,
         at: UnixMillis,
-        /// None: given up after too many attempts.
+        how: End,
+        /// None where nobody's report ended it.
         by: Option<(Report, Lease)>,
         /// From the grant of the last lease to the report.
         lease_micros: u64,
@@ -101,4 +118,8 @@ pub enum LeaseEnd {
     Returned,
     /// The holder asked for a task again instead of finishing the one it had.
     AskedAgain,
+    /// It never reached the holder, who had gone away.
+    Undelivered,
+    /// The submitter wants it no more.
+    Cancelled,
 }

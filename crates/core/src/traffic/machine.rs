@@ -11,11 +11,14 @@ use crate::{
 
 use super::{
     change::{Change, LeaseEnd},
-    queue::{Asker, Queue},
+    priority::Priority,
+    questions::Questions,
+    queue::{Entry, Queue},
     roster::{Enrolled, Roster},
     route::{Route, RouteError, Routes},
     snapshot::Snapshot,
-    task::{Addressee, Archived, Completion, Draw, Granted, Report, Task, TaskId},
+    task::{Addressee, Archived, Completion, Draw, Granted, Report, Task, TaskId, Told},
+    tryout::{Answered, TryOuts},
 };
 
 /// The agents of the fleet, in its order, with their types.
@@ -28,6 +31,9 @@ pub struct Traffic {
     routes: Routes,
     roster: Roster,
     queue: Queue,
+    questions: Questions,
+    tryouts: TryOuts,
+    lease: Millis,
 }
 
 /// A task as it arrives.
@@ -37,6 +43,31 @@ pub struct Submission {
     pub to: Addressee,
     /// Uniform over its whole range. Chooses the agent of a task that is addressed to a type.
     pub chance: u64,
+    pub priority: Priority,
+    /// Not to be begun before this has passed.
+    pub delay: Millis,
+    /// To be begun within this, or not at all.
+    pub begin_within: Option<Millis>,
+    /// Instead of the fleet's own limit.
+    pub attempts_max: Option<u32>,
+    /// Of the body.
+    pub bytes: u64,
+}
+
+impl Submission {
+    /// An ordinary task of no size.
+    pub fn new(id: TaskId, to: Addressee, chance: u64) -> Self {
+        Self {
+            id,
+            to,
+            chance,
+            priority: Priority::default(),
+            delay: Millis::ZERO,
+            begin_within: None,
+            attempts_max: None,
+            bytes: 0,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,11 +88,23 @@ pub enum Refusal {
     #[error("the fleet has no agent of type {0}")]
     NoType(AgentType),
     #[error("too many tasks wait already")]
-    Full,
+    Full {
+        /// There may be room after this.
+        retry_after: Millis,
+    },
     #[error("instance {0} is enrolled with another card")]
     OtherCard(InstanceId),
     #[error("instance {0} is not enrolled")]
     Unknown(InstanceId),
+}
+
+/// What becomes of a sign of progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Renewed,
+    /// The lease is not, or no longer, the instance's.
+    Conflict,
+    Unknown,
 }
 
 /// How a cutover was answered.
@@ -83,8 +126,11 @@ impl Traffic {
             agents: BTreeMap::new(),
             types: BTreeMap::new(),
             routes: Routes::restore(from.generation, from.moves, from.routes),
+            lease: policy.lease,
             queue: Queue::restore(policy, now, from.tasks, from.last_order, from.last_seq),
             roster: Roster::default(),
+            questions: Questions::default(),
+            tryouts: TryOuts::default(),
         };
         for (agent, agent_type) in agents {
             traffic.learn(agent, agent_type);
@@ -135,6 +181,10 @@ impl Traffic {
 
     pub fn queued(&self) -> u64 {
         self.queue.queued()
+    }
+
+    pub fn delayed(&self) -> u64 {
+        self.queue.delayed()
     }
 
     pub fn leased(&self) -> u64 {
@@ -206,10 +256,12 @@ impl Traffic {
         };
         changes.push(Change::Generation { generation, moves: moves.to_vec() });
         for one in moved {
+            self.queue.stir(one.agent.clone());
             changes.push(Change::Routed { agent: one.agent, route: one.route });
             self.roster.end_drain(one.to);
             changes.push(Change::Opened { instance: one.to, generation });
             let Some(from) = one.from else { continue };
+            self.questions.close(from);
             let limit = now.wall + drain;
             self.roster.begin_drain(from, now.mono + drain, limit);
             changes.push(Change::Retired { instance: from, limit });
@@ -236,6 +288,8 @@ impl Traffic {
         let agent = known.card.agent.clone();
         let end = if asked { LeaseEnd::Returned } else { self.end_with(&agent, instance) };
         self.roster.end_drain(instance);
+        self.questions.close(instance);
+        self.tryouts.forget(instance);
         changes.push(Change::Gone { instance });
         self.queue.take_back(now, instance, end, changes);
         let route = self.routes.get(&agent);
@@ -245,6 +299,7 @@ impl Traffic {
                 let moved = self.routes.fall_back(&agent, to);
                 let generation = self.routes.generation();
                 self.roster.end_drain(to);
+                self.queue.stir(agent.clone());
                 changes.push(Change::Generation { generation, moves: Vec::new() });
                 changes.push(Change::Routed { agent: agent.clone(), route: moved.route });
                 changes.push(Change::Opened { instance: to, generation });
@@ -261,6 +316,8 @@ impl Traffic {
             let Some(known) = self.roster.get(instance) else { continue };
             let end = self.end_with(&known.card.agent, instance);
             self.queue.take_back(now, instance, end, changes);
+            self.questions.close(instance);
+            self.tryouts.forget(instance);
             let Some(known) = self.roster.forget(instance) else { continue };
             if let Some(route) = self.routes.forget(&known.card.agent, instance) {
                 changes.push(Change::Routed { agent: known.card.agent, route });
@@ -275,7 +332,7 @@ impl Traffic {
         submission: Submission,
         changes: &mut Vec<Change>,
     ) -> Result<Submitted, Refusal> {
-        let Submission { id, to, chance } = submission;
+        let Submission { id, to, chance, priority, delay, begin_within, attempts_max, bytes } = submission;
         if let Some(known) = self.queue.get(&id) {
             return Ok(Submitted::Known { agent: known.agent.clone() });
         }
@@ -289,11 +346,46 @@ impl Traffic {
                 (agent, agent_type, Some(draw))
             }
         };
-        if self.queue.is_full() {
-            return Err(Refusal::Full);
+        self.has_room(now, bytes)?;
+        let given = agent.clone();
+        let entry = Entry { id, agent, agent_type, draw, priority, delay, begin_within, attempts_max, bytes };
+        self.queue.submit(now, entry, changes);
+        Ok(Submitted::Queued { agent: given })
+    }
+
+    /// Queues a task again that has ended, and not well. One that is here has not ended.
+    pub fn revive(&mut self, now: Now, task: Task, changes: &mut Vec<Change>) -> Result<Submitted, Refusal> {
+        let agent = task.agent.clone();
+        if self.queue.get(&task.id).is_some() {
+            return Ok(Submitted::Known { agent });
         }
-        self.queue.submit(now, id, agent.clone(), agent_type, draw, changes);
+        if !self.agents.contains_key(&agent) {
+            return Err(Refusal::NoAgent(agent));
+        }
+        self.has_room(now, task.bytes)?;
+        self.queue.revive(now, task, changes);
         Ok(Submitted::Queued { agent })
+    }
+
+    /// False if the task is not here: it has ended, or never was.
+    pub fn cancel(&mut self, now: Now, id: &TaskId, changes: &mut Vec<Change>) -> bool {
+        self.queue.cancel(now, id, changes)
+    }
+
+    /// The instance has to answer a synthetic task. Returns whether it has done so already.
+    pub fn try_out(&mut self, instance: InstanceId) -> Result<bool, Refusal> {
+        let known = self.roster.get(instance).filter(|known| !known.gone).ok_or(Refusal::Unknown(instance))?;
+        self.queue.stir(known.card.agent.clone());
+        self.tryouts.begin(instance);
+        Ok(self.tryouts.passed(instance))
+    }
+
+    pub fn tried_out(&self, instance: InstanceId) -> bool {
+        self.tryouts.passed(instance)
+    }
+
+    pub fn is_try_out(id: &TaskId) -> bool {
+        TryOuts::is_one(id)
     }
 
     /// `places`: how many tasks the instance may hold, if it says so with the request.
@@ -304,16 +396,31 @@ impl Traffic {
         places: Option<u32>,
         changes: &mut Vec<Change>,
     ) -> Option<Granted> {
+        self.questions.answered(instance);
+        self.find(now, instance, places, changes)
+    }
+
+    /// The answer with this task found nobody.
+    pub fn undelivered(&mut self, now: Now, to: InstanceId, granted: &Granted, changes: &mut Vec<Change>) {
+        self.queue.undelivered(now, granted, to, changes);
+    }
+
+    /// A task that came in with the question of the instance, and is for it alone. None if it is here already, or if
+    /// nothing new is for this instance.
+    pub fn take_in(
+        &mut self,
+        now: Now,
+        instance: InstanceId,
+        id: TaskId,
+        bytes: u64,
+        changes: &mut Vec<Change>,
+    ) -> Option<Granted> {
+        if self.queue.get(&id).is_some() {
+            return None;
+        }
         let known = self.roster.get(instance).filter(|known| !known.gone)?;
-        let asker = Asker {
-            instance,
-            agent: &known.card.agent,
-            agent_type: &known.card.agent_type,
-            side: known.card.side,
-            fence: self.fence_of(instance),
-            places: places.unwrap_or(known.places),
-        };
-        self.queue.next(now, &asker, changes)
+        let asker = asking::asker(known, self.fence_of(instance), None);
+        self.queue.take_in(now, &asker, id, bytes, changes)
     }
 
     /// `archived`: what the store knows of the task, needed only if [`Traffic::task`] knows none of this id.
@@ -322,11 +429,37 @@ impl Traffic {
         now: Now,
         id: &TaskId,
         by: InstanceId,
-        report: Report,
+        told: impl Into<Told>,
         archived: Option<Archived>,
         changes: &mut Vec<Change>,
     ) -> Completion {
-        self.queue.complete(now, id, by, report, archived, changes)
+        let told = told.into();
+        if TryOuts::is_one(id) {
+            let good = told.report == Report::Completed { empty: false };
+            return match self.tryouts.answered(now.mono, by, id, good) {
+                Some(Answered::Fresh) => Completion::TriedOut,
+                Some(Answered::Repeated) => Completion::Repeated,
+                None => Completion::Unknown,
+            };
+        }
+        self.queue.complete(now, id, by, told, archived, changes)
+    }
+
+    /// What the holder says of its progress itself; with a checkpoint or without.
+    pub fn progress(
+        &mut self,
+        now: Now,
+        id: &TaskId,
+        by: InstanceId,
+        attempt: Option<u32>,
+        checkpoint: bool,
+        changes: &mut Vec<Change>,
+    ) -> Progress {
+        let progress = self.queue.progress(now, id, by, attempt);
+        if progress == Progress::Renewed && checkpoint {
+            changes.push(Change::Checkpoint { id: id.clone() });
+        }
+        progress
     }
 
     pub fn renew(&mut self, now: Nanos, id: &TaskId, by: InstanceId) {
@@ -344,7 +477,18 @@ impl Traffic {
 
     /// When [`Traffic::expire`] has something to do next.
     pub fn next_timeout(&self) -> Option<Nanos> {
-        [self.queue.next_timeout(), self.roster.next_timeout()].into_iter().flatten().min()
+        let questions = self.questions.iter().filter_map(|(instance, _)| {
+            let known = self.roster.get(instance)?;
+            let tried = self.tryouts.due(Nanos::default(), instance);
+            let takeover = self.fence_of(instance).and_then(|_| self.queue.takeover_at(&known.card.agent_type));
+            [tried, takeover].into_iter().flatten().min()
+        });
+        let others = [self.queue.next_timeout(), self.roster.next_timeout(), self.questions.next_timeout()];
+        others.into_iter().flatten().chain(questions).min()
+    }
+
+    fn has_room(&self, now: Now, bytes: u64) -> Result<(), Refusal> {
+        self.queue.full_for(now, bytes).map_or(Ok(()), |retry_after| Err(Refusal::Full { retry_after }))
     }
 
     /// How the leases of an instance end when its process does. Whoever has been relieved is stopped sooner or later,
@@ -377,5 +521,6 @@ impl Traffic {
     }
 }
 
+mod asking;
 #[cfg(test)]
 mod tests;

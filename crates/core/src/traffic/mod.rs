@@ -8,8 +8,12 @@
 
 mod change;
 mod claim;
+mod lines;
 mod machine;
 mod outcome;
+mod pace;
+mod priority;
+mod questions;
 mod queue;
 mod result;
 mod roster;
@@ -17,14 +21,16 @@ mod route;
 mod silence;
 mod snapshot;
 mod task;
+mod tryout;
 
 pub use change::{Change, LeaseEnd};
 pub use claim::{Claims, ClaimsView, Released, Retired, Retirement};
-pub use machine::{Agents, CutOver, Refusal, Submission, Submitted, Traffic};
+pub use machine::{Agents, CutOver, Progress, Refusal, Submission, Submitted, Traffic};
 pub use outcome::{Outcome, Streaks};
+pub use priority::{BadPriority, Priority};
 pub use result::falls_short;
 pub use roster::Enrolled;
 pub use route::{Route, RouteError};
 pub use silence::Silence;
 pub use snapshot::Snapshot;
-pub use task::{Addressee, Archived, Completion, Draw, Granted, Lease, Report, State, Task, TaskId};
+pub use task::{Addressee, Archived, Completion, Draw, End, Granted, Lease, Report, State, Task, TaskId, Told};

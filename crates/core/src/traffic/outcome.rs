@@ -28,11 +28,12 @@ impl Report {
 }
 
 impl LeaseEnd {
-    /// `None`: what a rollout took away, and what came back because its holder was asked to stop, is nobody's failure.
+    /// `None`: what a rollout or the submitter took away, what came back because its holder was asked to stop, and what
+    /// never reached it is nobody's failure.
     pub fn outcome(self) -> Option<Outcome> {
         match self {
             Self::Expired | Self::HolderGone | Self::AskedAgain => Some(Outcome::Bad),
-            Self::Revoked | Self::Returned => None,
+            Self::Revoked | Self::Returned | Self::Undelivered | Self::Cancelled => None,
         }
     }
 }

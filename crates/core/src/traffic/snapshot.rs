@@ -62,7 +62,12 @@ impl Snapshot {
                 self.last_order = task.order;
                 self.tasks.insert(task.id.clone(), task.clone());
             }
-            Change::LeaseLost { task, .. } => {
+            Change::Revived { task } => {
+                self.last_order = task.order;
+                self.tasks.insert(task.id.clone(), task.clone());
+            }
+            Change::Checkpoint { .. } => {}
+            Change::LeaseLost { task, .. } | Change::Retried { task, .. } => {
                 self.tasks.insert(task.id.clone(), task.clone());
             }
             Change::Leased { id, attempts, lease } => {

@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::priority::Priority;
 use crate::{
     id::{AgentName, AgentType, Fence, InstanceId, Side},
     time::{Nanos, UnixMillis},
@@ -59,22 +60,40 @@ pub struct Draw {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     pub id: TaskId,
-    /// Place in line. A task that lost its lease keeps it.
+    /// In which order tasks came. No two have the same.
     pub order: u64,
+    pub priority: Priority,
+    /// Place in line, before `order`. A task that comes back has its old place.
+    pub rank: u64,
     /// Addressed, or drawn.
     pub agent: AgentName,
     pub agent_type: AgentType,
     /// Only of tasks that were addressed to a type.
     pub draw: Option<Draw>,
+    /// Of the body.
+    pub bytes: u64,
     /// Leases granted so far.
     pub attempts: u32,
+    /// It is given up after so many that count.
+    pub attempts_max: u32,
     /// Those of `attempts` that a rollout took away: no fault of the task's, and not counted against its limit.
     pub revoked: u32,
     pub submitted: UnixMillis,
+    /// An attempt must have begun by then.
+    pub begin_by: Option<UnixMillis>,
+    /// The same, on the clock of this process.
+    pub begin_due: Option<Nanos>,
+    /// Whose report of a failure was the last, and of which attempt: to know it when it is said again.
+    pub failed_by: Option<(InstanceId, u32)>,
     pub state: State,
 }
 
 impl Task {
+    /// Attempts that count towards the limit.
+    pub fn counted(&self) -> u32 {
+        self.attempts.saturating_sub(self.revoked)
+    }
+
     /// The side that an outcome under this lease counts for. The draw chose the agent, and it is the plan that moves an
     /// agent: what the agent itself works on counts for the side that worked on it, also where it was moved while the
     /// task waited. What another agent took over still counts for the side that was drawn, so that a faster puller
@@ -89,7 +108,14 @@ impl Task {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
-    Queued { since: Nanos },
+    /// Not to be begun before.
+    Delayed {
+        until: UnixMillis,
+        due: Nanos,
+    },
+    Queued {
+        since: Nanos,
+    },
     Leased(Lease),
 }
 
@@ -125,6 +151,45 @@ pub enum Report {
     Failed,
 }
 
+/// A report with what its agent says beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub report: Report,
+    /// Of which attempt, where the agent says so.
+    pub attempt: Option<u32>,
+    /// A failure that another attempt would not mend.
+    pub for_good: bool,
+}
+
+impl From<Report> for Told {
+    fn from(report: Report) -> Self {
+        Self { report, attempt: None, for_good: false }
+    }
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    Completed,
+    /// It was reported so, or it had its attempts.
+    Failed,
+    /// It was not begun in time.
+    Expired,
+    Cancelled,
+}
+
+impl End {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// What becomes of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
@@ -132,6 +197,10 @@ pub enum Completion {
     Accepted {
         seq: u64,
     },
+    /// A failure: there will be another attempt.
+    Retried,
+    /// The answer to a synthetic task.
+    TriedOut,
     /// The same instance said so before, and it was accepted then.
     Repeated,
     /// The lease was revoked, has expired or went to another.

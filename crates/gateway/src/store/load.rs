@@ -7,10 +7,10 @@ use bellwether_core::{
     port::gateway::InstanceCard,
     spec::Delivery,
     time::{Nanos, UnixMillis},
-    traffic::{Draw, Enrolled, Lease, Route, Snapshot, State, Task, TaskId},
+    traffic::{Draw, End, Enrolled, Lease, Priority, Route, Snapshot, State, Task, TaskId},
 };
 use rusqlite::{OptionalExtension as _, Row};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{During as _, Store, StoreError};
 
@@ -21,8 +21,35 @@ pub(crate) struct Loaded {
     pub(crate) revoked: HashSet<String>,
     pub(crate) last_second: u64,
     /// Tasks that have ended and are still kept.
+    pub(crate) ended: Ends,
+}
+
+/// Tasks by how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Ends {
     pub(crate) completed: u64,
     pub(crate) failed: u64,
+    pub(crate) expired: u64,
+    pub(crate) cancelled: u64,
+}
+
+impl Ends {
+    pub(crate) fn take(&mut self, gone: Self) {
+        for how in [End::Completed, End::Failed, End::Expired, End::Cancelled] {
+            let mut gone = gone;
+            let left = self.of(how);
+            *left = left.saturating_sub(*gone.of(how));
+        }
+    }
+
+    pub(crate) fn of(&mut self, how: End) -> &mut u64 {
+        match how {
+            End::Completed => &mut self.completed,
+            End::Failed => &mut self.failed,
+            End::Expired => &mut self.expired,
+            End::Cancelled => &mut self.cancelled,
+        }
+    }
 }
 
 impl Store {
@@ -51,7 +78,8 @@ impl Store {
         snapshot.tasks = self
             .rows(
                 "SELECT id, place, agent, agent_type, drawn, chance, attempts, revoked, submitted,
-                        instance, served_agent, served, fence, granted
+                        instance, served_agent, served, fence, granted,
+                        rank, priority, bytes, attempts_max, not_before, begin_by, failed_by, failed_attempt
                  FROM tasks WHERE seq IS NULL",
                 |store, row| {
                     let task = store.task(row)?;
@@ -65,12 +93,11 @@ impl Store {
             .into_iter()
             .collect();
         loaded.last_second = self.meta("last_second")?.unwrap_or_default();
-        let counts = "SELECT status = 'completed', COUNT(*) FROM tasks WHERE seq IS NOT NULL GROUP BY 1";
-        for (completed, count) in self
-            .rows(counts, |_, row| Ok((row.get::<_, bool>(0).during("read")?, row.get::<_, u64>(1).during("read")?)))?
-        {
-            *(if completed { &mut loaded.completed } else { &mut loaded.failed }) = count;
-        }
+        let counts = "SELECT status, COUNT(*) FROM tasks WHERE seq IS NOT NULL GROUP BY 1";
+        let counted = self.rows(counts, |store, row| {
+            Ok((store.end(&row.get::<_, String>(0).during("read")?)?, row.get::<_, u64>(1).during("read")?))
+        })?;
+        counted.into_iter().for_each(|(how, count)| *loaded.ended.of(how) += count);
         Ok(loaded)
     }
 
@@ -107,7 +134,7 @@ impl Store {
         })
     }
 
-    fn task(&self, row: &Row<'_>) -> Result<Task, StoreError> {
+    pub(super) fn task(&self, row: &Row<'_>) -> Result<Task, StoreError> {
         let text = |column| row.get::<_, String>(column).during("read");
         let side = |column| self.side(row.get::<_, Option<String>>(column).during("read")?);
         let draw = match (side(4)?, row.get(5).during("read")?) {
@@ -125,7 +152,16 @@ impl Store {
                 granted_at: UnixMillis(row.get(13).during("read")?),
                 deadline: Nanos::default(),
             }),
-            _ => State::Queued { since: Nanos::default() },
+            _ => match row.get::<_, Option<u64>>(18).during("read")? {
+                Some(until) => State::Delayed { until: UnixMillis(until), due: Nanos::default() },
+                None => State::Queued { since: Nanos::default() },
+            },
+        };
+        let priority: String = text(15)?;
+        let priority: Priority = priority.parse().map_err(|error| self.damaged(format!("tasks.priority: {error}")))?;
+        let failed_by = match (row.get::<_, Option<u64>>(20).during("read")?, row.get(21).during("read")?) {
+            (Some(instance), Some(attempt)) => Some((InstanceId(instance), attempt)),
+            _ => None,
         };
         Ok(Task {
             id: TaskId::new(text(0)?),
@@ -136,8 +172,20 @@ impl Store {
             attempts: row.get(6).during("read")?,
             revoked: row.get(7).during("read")?,
             submitted: UnixMillis(row.get(8).during("read")?),
+            rank: row.get(14).during("read")?,
+            priority,
+            bytes: row.get(16).during("read")?,
+            attempts_max: row.get(17).during("read")?,
+            begin_by: row.get::<_, Option<u64>>(19).during("read")?.map(UnixMillis),
+            begin_due: None,
+            failed_by,
             state,
         })
+    }
+
+    pub(super) fn end(&self, text: &str) -> Result<End, StoreError> {
+        let all = [End::Completed, End::Failed, End::Expired, End::Cancelled];
+        all.into_iter().find(|end| end.as_str() == text).ok_or_else(|| self.damaged(format!("{text:?} is no end")))
     }
 
     pub(super) fn side(&self, text: Option<String>) -> Result<Option<Side>, StoreError> {
@@ -155,7 +203,7 @@ impl Store {
 }
 
 /// A card as it is stored. Apart from the port's type, so that the wire may change without the file.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Serialize, serde::Deserialize)]
 pub(super) struct StoredCard {
     instance: InstanceId,
     agent: AgentName,

@@ -19,7 +19,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub(crate) use self::{
-    load::Loaded,
+    load::{Ends, Loaded},
     read::{Completed, Ended},
 };
 
@@ -61,6 +61,14 @@ pub(crate) struct Store {
     connection: Connection,
     path: PathBuf,
     in_transaction: bool,
+    /// Highest numbers given since the last commit; written once with it.
+    numbers: Numbers,
+}
+
+#[derive(Default)]
+struct Numbers {
+    order: Option<u64>,
+    seq: Option<u64>,
 }
 
 impl Store {
@@ -75,11 +83,18 @@ impl Store {
         connection.busy_timeout(BUSY_WAIT).map_err(explain)?;
         schema::prepare(&connection, path)?;
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(Self { connection, path: path.to_owned(), in_transaction: false })
+        Ok(Self { connection, path: path.to_owned(), in_transaction: false, numbers: Numbers::default() })
     }
 
     /// Makes everything since the last commit durable. Nothing to do is nothing done.
     pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
+        let Numbers { order, seq } = std::mem::take(&mut self.numbers);
+        if let Some(order) = order {
+            self.set_meta("last_order", &order)?;
+        }
+        if let Some(seq) = seq {
+            self.set_meta("last_seq", &seq)?;
+        }
         if self.in_transaction {
             self.connection.execute_batch("COMMIT").during("committed")?;
             self.in_transaction = false;
@@ -90,6 +105,7 @@ impl Store {
     /// Undoes everything since the last commit.
     pub(crate) fn roll_back(&mut self) -> Result<(), StoreError> {
         self.in_transaction = false;
+        self.numbers = Numbers::default();
         // After some errors the database has rolled back by itself.
         if self.connection.is_autocommit() {
             Ok(())

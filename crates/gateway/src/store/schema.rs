@@ -8,7 +8,7 @@ use super::{StoreError, explain};
 
 /// "BWGW": tells our files from those of other programs.
 const APPLICATION: i32 = 0x4257_4757;
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -43,6 +43,18 @@ CREATE TABLE tasks (
     revoked       INTEGER NOT NULL,
     submitted     INTEGER NOT NULL,
     body          BLOB NOT NULL,
+    -- Where it stands in line, and what its submitter wants.
+    rank          INTEGER NOT NULL,
+    priority      TEXT NOT NULL,
+    bytes         INTEGER NOT NULL,
+    attempts_max  INTEGER NOT NULL,
+    not_before    INTEGER,
+    begin_by      INTEGER,
+    -- The last failure that was reported, and what came of the work until then.
+    failed_by      INTEGER,
+    failed_attempt INTEGER,
+    error          BLOB,
+    checkpoint     BLOB,
     -- The lease; after the end of the task the one that it was finished under.
     instance      INTEGER,
     served_agent  TEXT,
@@ -55,6 +67,7 @@ CREATE TABLE tasks (
     finished      INTEGER,
     result        BLOB
 );
+CREATE INDEX tasks_place ON tasks (place);
 CREATE INDEX tasks_live ON tasks (place) WHERE seq IS NULL;
 CREATE UNIQUE INDEX tasks_seq ON tasks (seq) WHERE seq IS NOT NULL;
 CREATE INDEX tasks_finished ON tasks (finished) WHERE seq IS NOT NULL;
@@ -64,7 +77,23 @@ CREATE TABLE seconds (
 );
 ";
 
-/// Makes the tables in a file that is empty, and refuses one that is not ours. Looks before it writes.
+/// What brings a file from the version before to the one that follows; the first is for version 1.
+const UPGRADES: [&str; 1] = ["
+ALTER TABLE tasks ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN priority TEXT NOT NULL DEFAULT 'normal';
+ALTER TABLE tasks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN attempts_max INTEGER NOT NULL DEFAULT 3;
+ALTER TABLE tasks ADD COLUMN not_before INTEGER;
+ALTER TABLE tasks ADD COLUMN begin_by INTEGER;
+ALTER TABLE tasks ADD COLUMN failed_by INTEGER;
+ALTER TABLE tasks ADD COLUMN failed_attempt INTEGER;
+ALTER TABLE tasks ADD COLUMN error BLOB;
+ALTER TABLE tasks ADD COLUMN checkpoint BLOB;
+UPDATE tasks SET rank = submitted, bytes = length(body);
+CREATE INDEX tasks_place ON tasks (place);
+"];
+
+/// Makes the tables in a file that is empty, brings an older one up to date, and refuses one that is not ours. Looks before it writes.
 pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let explain = |source| explain(path, source);
     let number = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), (), |row| row.get::<_, i32>(0));
@@ -91,7 +120,10 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreE
         );
         connection.execute_batch(&all).map_err(explain)?;
     } else {
-        connection.execute_batch("BEGIN EXCLUSIVE; COMMIT;").map_err(explain)?;
+        let known = usize::try_from(version).unwrap_or_default().saturating_sub(1);
+        let steps = UPGRADES.get(known..).unwrap_or_default().concat();
+        let all = format!("BEGIN EXCLUSIVE; {steps} PRAGMA user_version={VERSION}; COMMIT;");
+        connection.execute_batch(&all).map_err(explain)?;
     }
     Ok(())
 }

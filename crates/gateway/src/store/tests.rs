@@ -5,7 +5,7 @@ use bellwether_core::{
     observation::{Calls, Cell, Pushes, Second, Signs, Tasks},
     port::gateway::{InstanceCard, Move},
     time::{Millis, Nanos, UnixMillis},
-    traffic::{Change, Draw, Lease, Report, Route, Snapshot, State, Task, TaskId},
+    traffic::{Change, Draw, End, Lease, Priority, Report, Route, Snapshot, State, Task, TaskId},
 };
 
 use super::*;
@@ -55,9 +55,16 @@ fn task(id: &str, order: u64) -> Task {
         agent: "a".into(),
         agent_type: "worker".into(),
         draw: Some(Draw { side: Side::Green, chance: 0.25 }),
+        priority: Priority::High,
+        rank: 77,
+        bytes: 5,
         attempts: 0,
+        attempts_max: 4,
         revoked: 0,
         submitted: UnixMillis(1000),
+        begin_by: Some(UnixMillis(90_000)),
+        begin_due: None,
+        failed_by: None,
         state: State::Queued { since: Nanos(0) },
     }
 }
@@ -79,6 +86,7 @@ fn finished(id: &str, order: u64, seq: u64) -> Change {
         task: task(id, order),
         seq,
         at: UnixMillis(3000),
+        how: End::Completed,
         by: Some((Report::Completed { empty: false }, lease(1))),
         lease_micros: 5,
     }
@@ -116,7 +124,14 @@ fn history() -> Vec<Change> {
         },
         Change::Leased { id: TaskId::new("t3"), attempts: 1, lease: lease(1) },
         finished("t3", 3, 1),
-        Change::Finished { task: task("t4", 4), seq: 2, at: UnixMillis(4000), by: None, lease_micros: 0 },
+        Change::Finished {
+            task: task("t4", 4),
+            seq: 2,
+            at: UnixMillis(4000),
+            how: End::Failed,
+            by: None,
+            lease_micros: 0,
+        },
         Change::FellBack { agent: "a".into(), from: one, to: two, generation: Generation(7) },
         Change::Forgotten { instance: InstanceId(3), token: InstanceToken::new("token-3") },
     ]
@@ -143,7 +158,7 @@ fn what_was_committed_is_what_is_loaded() {
     let loaded = Store::open(&scratch.file()).unwrap().load().unwrap();
     assert_eq!(loaded.snapshot, expected);
     assert_eq!(loaded.revoked, ["token-3".to_owned()].into());
-    assert_eq!((loaded.completed, loaded.failed), (1, 1));
+    assert_eq!((loaded.ended.completed, loaded.ended.failed), (1, 1));
 }
 
 #[test]
@@ -170,10 +185,10 @@ fn ended_tasks_are_shown_until_their_retention_is_over_and_their_numbers_are_not
         store.completions(after, 10).unwrap().into_iter().map(|it| it.seq).collect()
     };
     assert_eq!((seqs(&store, 0), seqs(&store, 1)), (vec![1, 2], vec![2]));
-    assert_eq!(store.purge(UnixMillis(3501), Millis(500)).unwrap(), (1, 0));
+    assert_eq!(store.purge(UnixMillis(3501), Millis(500)).unwrap(), Ends { completed: 1, ..Ends::default() });
     store.commit().unwrap();
     assert!(store.ended(&TaskId::new("t3")).unwrap().is_none());
-    assert_eq!(store.purge(UnixMillis(10_000), Millis(500)).unwrap(), (0, 1));
+    assert_eq!(store.purge(UnixMillis(10_000), Millis(500)).unwrap(), Ends { failed: 1, ..Ends::default() });
     store.commit().unwrap();
     assert_eq!(store.load().unwrap().snapshot.last_seq, 2);
     assert_eq!(store.load().unwrap().snapshot.tasks.len(), 2, "what has not ended stays");
@@ -237,7 +252,7 @@ fn a_file_of_a_newer_build_is_left_as_it_is() {
     Connection::open(scratch.file()).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
     let before = std::fs::read(scratch.file()).unwrap();
     let refused = Store::open(&scratch.file()).err().unwrap();
-    assert!(refused.to_string().contains("schema 9, this one knows 1"), "{refused}");
+    assert!(refused.to_string().contains("schema 9, this one knows 2"), "{refused}");
     assert_eq!(std::fs::read(scratch.file()).unwrap(), before);
 }
 

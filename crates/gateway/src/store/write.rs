@@ -3,12 +3,12 @@
 use bellwether_core::{
     observation::Second,
     time::{Millis, UnixMillis},
-    traffic::{Change, Lease, Report, Task},
+    traffic::{Change, End, LeaseEnd, State, Task},
 };
 use rusqlite::{ToSql, params};
 use serde::Serialize;
 
-use super::{During as _, Store, StoreError, load::StoredCard};
+use super::{During as _, Ends, Store, StoreError, load::StoredCard};
 use crate::limits;
 
 impl Store {
@@ -71,15 +71,13 @@ impl Store {
                     lease.granted_at.0
                 ],
             ),
-            Change::LeaseLost { task, .. } => self.run(
-                "UPDATE tasks SET revoked = ?2, instance = NULL, served_agent = NULL, served = NULL, fence = NULL,
-                                  granted = NULL
-                 WHERE id = ?1",
-                params![task.id.as_str(), task.revoked],
-            ),
-            Change::Finished { task, seq, at, by, lease_micros: _ } => {
-                self.finished(task, *seq, *at, by.as_ref(), content)
+            Change::LeaseLost { task, end, lease: _ } => self.returned(task, said_of(*end).as_bytes()),
+            Change::Retried { task, .. } => self.returned(task, content),
+            Change::Checkpoint { id } => {
+                self.run("UPDATE tasks SET checkpoint = ?2 WHERE id = ?1", params![id.as_str(), content])
             }
+            Change::Revived { task } => self.revived(task),
+            Change::Finished { task, seq, at, how, .. } => self.finished(task, *seq, *at, *how, content),
         }
     }
 
@@ -91,29 +89,31 @@ impl Store {
         self.run("DELETE FROM seconds WHERE number <= ?1", params![second.number.saturating_sub(limits::SECONDS_KEPT)])
     }
 
-    /// Deletes ended tasks that are older than the retention, the oldest first. Returns how many had completed
-    /// and how many had failed.
-    pub(crate) fn purge(&mut self, now: UnixMillis, retention: Millis) -> Result<(u64, u64), StoreError> {
+    /// Deletes ended tasks that are older than the retention, the oldest first. Returns how they had ended.
+    pub(crate) fn purge(&mut self, now: UnixMillis, retention: Millis) -> Result<Ends, StoreError> {
         let before = now.0.saturating_sub(retention.0);
         let sql = "DELETE FROM tasks WHERE id IN
                        (SELECT id FROM tasks WHERE seq IS NOT NULL AND finished < ?1 ORDER BY finished LIMIT ?2)
-                   RETURNING status = 'completed'";
+                   RETURNING status";
         let connection = self.begin()?;
         let mut statement = connection.prepare_cached(sql).during("purged")?;
-        let mut gone = (0, 0);
         let ended =
-            statement.query_map(params![before, limits::PURGE_ROWS], |row| row.get::<_, bool>(0)).during("purged")?;
-        for completed in ended {
-            *(if completed.during("purged")? { &mut gone.0 } else { &mut gone.1 }) += 1;
+            statement.query_map(params![before, limits::PURGE_ROWS], |row| row.get::<_, String>(0)).during("purged")?;
+        let statuses = ended.collect::<Result<Vec<_>, _>>().during("purged")?;
+        drop(statement);
+        let mut gone = Ends::default();
+        for status in statuses {
+            *gone.of(self.end(&status)?) += 1;
         }
         Ok(gone)
     }
 
     fn queued(&mut self, task: &Task, body: &[u8]) -> Result<(), StoreError> {
-        self.set_meta("last_order", &task.order)?;
+        self.numbers.order = Some(task.order);
         self.run(
-            "INSERT INTO tasks (id, place, agent, agent_type, drawn, chance, attempts, revoked, submitted, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8)",
+            "INSERT INTO tasks (id, place, agent, agent_type, drawn, chance, attempts, revoked, submitted, body, rank,
+                                priority, bytes, attempts_max, not_before, begin_by)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 task.id.as_str(),
                 task.order,
@@ -122,31 +122,55 @@ impl Store {
                 task.draw.map(|draw| draw.side.to_string()),
                 task.draw.map(|draw| draw.chance),
                 task.submitted.0,
-                body
+                body,
+                task.rank,
+                task.priority.as_str(),
+                task.bytes,
+                task.attempts_max,
+                not_before(task),
+                task.begin_by.map(|by| by.0),
             ],
         )
     }
 
-    fn finished(
-        &mut self,
-        task: &Task,
-        seq: u64,
-        at: UnixMillis,
-        by: Option<&(Report, Lease)>,
-        result: &[u8],
-    ) -> Result<(), StoreError> {
-        let status = match by {
-            Some((Report::Completed { .. }, _)) => "completed",
-            Some((Report::Failed, _)) | None => "failed",
-        };
-        self.set_meta("last_seq", &seq)?;
+    /// The task has no holder any more and has not ended.
+    fn returned(&mut self, task: &Task, error: &[u8]) -> Result<(), StoreError> {
         self.run(
-            "UPDATE tasks SET seq = ?2, status = ?3, finished = ?4, result = ?5 WHERE id = ?1",
-            params![task.id.as_str(), seq, status, at.0, (!result.is_empty()).then_some(result)],
+            "UPDATE tasks SET revoked = ?2, instance = NULL, served_agent = NULL, served = NULL, fence = NULL,
+                              granted = NULL, not_before = ?3, failed_by = ?4, failed_attempt = ?5, error = ?6
+             WHERE id = ?1",
+            params![
+                task.id.as_str(),
+                task.revoked,
+                not_before(task),
+                task.failed_by.map(|(instance, _)| instance.0),
+                task.failed_by.map(|(_, attempt)| attempt),
+                (!error.is_empty()).then_some(error),
+            ],
         )
     }
 
-    fn set_meta(&mut self, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
+    fn revived(&mut self, task: &Task) -> Result<(), StoreError> {
+        self.numbers.order = Some(task.order);
+        self.run(
+            "UPDATE tasks SET place = ?2, rank = ?3, attempts_max = ?4, begin_by = NULL, not_before = NULL,
+                              instance = NULL, served_agent = NULL, served = NULL, fence = NULL, granted = NULL,
+                              failed_by = NULL, failed_attempt = NULL, seq = NULL, status = NULL, finished = NULL,
+                              result = NULL
+             WHERE id = ?1",
+            params![task.id.as_str(), task.order, task.rank, task.attempts_max],
+        )
+    }
+
+    fn finished(&mut self, task: &Task, seq: u64, at: UnixMillis, how: End, result: &[u8]) -> Result<(), StoreError> {
+        self.numbers.seq = Some(seq);
+        self.run(
+            "UPDATE tasks SET seq = ?2, status = ?3, finished = ?4, result = ?5 WHERE id = ?1",
+            params![task.id.as_str(), seq, how.as_str(), at.0, (!result.is_empty()).then_some(result)],
+        )
+    }
+
+    pub(super) fn set_meta(&mut self, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
         let value = self.text(value)?;
         self.run(
             "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
@@ -163,5 +187,25 @@ impl Store {
             action: "written to",
             source: rusqlite::Error::ToSqlConversionFailure(Box::new(error)),
         })
+    }
+}
+
+fn not_before(task: &Task) -> Option<u64> {
+    match task.state {
+        State::Delayed { until, .. } => Some(until.0),
+        State::Queued { .. } | State::Leased(_) => None,
+    }
+}
+
+/// What people are told of an attempt that ended without a report, as JSON.
+fn said_of(end: LeaseEnd) -> &'static str {
+    match end {
+        LeaseEnd::Expired => "\"the lease expired without a sign of work\"",
+        LeaseEnd::Revoked => "\"a rollout took it away\"",
+        LeaseEnd::HolderGone => "\"its holder ended\"",
+        LeaseEnd::Returned => "\"its holder was asked to end\"",
+        LeaseEnd::AskedAgain => "\"its holder asked for a task again\"",
+        LeaseEnd::Undelivered => "\"it did not reach its holder\"",
+        LeaseEnd::Cancelled => "",
     }
 }

@@ -1,17 +1,25 @@
 //! What each question does to the machine and the store. Answers are kept back until the commit.
 
+use std::sync::Arc;
+
 use bellwether_core::{
+    id::InstanceId,
     observation::Second,
-    port::gateway::{GatewayAnswer, GatewayIntent, GatewayView},
-    time::Now,
-    traffic::{self, Completion, Refusal, RouteError, State, Submitted, TaskId},
+    port::gateway::{GatewayAnswer, GatewayEvent, GatewayIntent, GatewayView, InstanceView},
+    time::{Millis, Now},
+    traffic::{Completion, Granted, Refusal, Report, RouteError, State, Submitted, TaskId, Told, Traffic},
 };
+use serde_json::{Map, Value};
 
 use super::{Awaited, Writer};
 use crate::{
     desk::{Ask, HandedOut, Live, Shown, Submission, SubmitAnswer, Tell},
     store::StoreError,
+    target::Target,
 };
+
+/// Characters of an agent's own words that a fault is told with.
+const FAULT_CHARS: usize = 300;
 
 /// Who asked may have stopped waiting; the answer then has no reader.
 pub(super) fn tell<T>(tell: Tell<T>, answer: T) {
@@ -31,22 +39,23 @@ impl Writer {
                 self.write(changes, &[])?;
                 self.reply(tell, ());
             }
-            Ask::Next { instance, places, tell } => {
+            Ask::Next { instance, places, hold, tell } => self.next(now, instance, places, hold, tell)?,
+            Ask::Complete { id, by, told, result, tell } => {
+                let is_here = self.traffic.task(&id).is_some() || Traffic::is_try_out(&id);
+                let archived = if is_here { None } else { self.store.archived(&id)? };
                 let mut changes = Vec::new();
-                let granted = self.traffic.next(now, instance, places, &mut changes);
-                self.write(changes, &[])?;
-                let handed_out = match granted {
-                    Some(granted) => Some(HandedOut { body: self.store.body(&granted.id)?, granted }),
-                    None => None,
-                };
-                self.reply(tell, handed_out);
-            }
-            Ask::Complete { id, by, report, result, tell } => {
-                let archived = if self.traffic.task(&id).is_none() { self.store.archived(&id)? } else { None };
-                let mut changes = Vec::new();
-                let completion: Completion = self.traffic.complete(now, &id, by, report, archived, &mut changes);
+                let completion = self.traffic.complete(now, &id, by, told, archived, &mut changes);
                 self.write(changes, &result)?;
+                if completion == Completion::TriedOut {
+                    self.tried_out(by, fault_of(told, &result));
+                }
                 self.reply(tell, completion);
+            }
+            Ask::Progress { id, by, attempt, checkpoint, tell } => {
+                let mut changes = Vec::new();
+                let progress = self.traffic.progress(now, &id, by, attempt, checkpoint.is_some(), &mut changes);
+                self.write(changes, checkpoint.as_deref().unwrap_or_default())?;
+                self.reply(tell, progress);
             }
             Ask::Renew { id, by } => self.traffic.renew(now.mono, &id, by),
             Ask::Show { id, wait, tell } => match self.show(&id)? {
@@ -54,9 +63,8 @@ impl Writer {
                 shown => self.reply(tell, shown),
             },
             Ask::Counts(tell) => {
-                let counts =
-                    crate::desk::Counts { queued: self.traffic.queued(), leased: self.traffic.leased(), ..self.counts };
-                self.reply(tell, counts);
+                self.count();
+                self.reply(tell, self.counts);
             }
             Ask::Completions { after, limit, wait, tell } => {
                 let found = self.store.completions(after, limit)?;
@@ -79,23 +87,101 @@ impl Writer {
     }
 
     fn reply<T: Send + 'static>(&mut self, to: Tell<T>, answer: T) {
-        self.replies.push(Box::new(move || tell(to, answer)));
+        self.replies.push(Box::new(move || {
+            tell(to, answer);
+            None
+        }));
+    }
+
+    /// A task that nobody takes from our hands is not handed out.
+    fn hand_out(
+        &mut self,
+        to: Tell<Option<HandedOut>>,
+        instance: InstanceId,
+        granted: Option<Granted>,
+    ) -> Result<(), StoreError> {
+        let handed_out = match granted {
+            Some(granted) => Some(HandedOut { body: self.body_for(instance, &granted)?, granted }),
+            None => None,
+        };
+        self.replies.push(Box::new(move || {
+            let refused = to.send(handed_out).err().flatten()?;
+            Some((instance, refused.granted))
+        }));
+        Ok(())
+    }
+
+    fn body_for(&self, instance: InstanceId, granted: &Granted) -> Result<Vec<u8>, StoreError> {
+        if !Traffic::is_try_out(&granted.id) {
+            return self.store.body(&granted.id);
+        }
+        let mut fields = Map::new();
+        fields.insert("id".to_owned(), granted.id.as_str().into());
+        fields.insert("synthetic".to_owned(), true.into());
+        let given = self.tryouts.get(&instance).into_iter().flatten();
+        fields.extend(given.map(|(name, text)| (name.clone(), text.as_str().into())));
+        Ok(Value::Object(fields).to_string().into_bytes())
+    }
+
+    fn next(
+        &mut self,
+        now: Now,
+        instance: InstanceId,
+        places: Option<u32>,
+        hold: Millis,
+        to: Tell<Option<HandedOut>>,
+    ) -> Result<(), StoreError> {
+        // The newer question stands for the older: its asker may have given up and come back.
+        if let Some(older) = self.asking.remove(&instance) {
+            self.reply(older, None);
+        }
+        let mut changes = Vec::new();
+        let granted = self.traffic.next(now, instance, places, &mut changes);
+        self.write(changes, &[])?;
+        if granted.is_none() && hold > Millis::ZERO && self.traffic.hold(now, instance, places, hold) {
+            self.asking.insert(instance, to);
+            return Ok(());
+        }
+        self.hand_out(to, instance, granted)
+    }
+
+    /// Answers the questions that were kept open and need be no longer.
+    pub(super) fn wake(&mut self, now: Now) -> Result<(), StoreError> {
+        let mut changes = Vec::new();
+        let is_there = |instance| self.asking.get(&instance).is_some_and(|tell| !tell.is_closed());
+        let answers = self.traffic.wake(now, is_there, &mut changes);
+        self.write(changes, &[])?;
+        for (instance, granted) in answers {
+            if let Some(to) = self.asking.remove(&instance) {
+                self.hand_out(to, instance, granted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tried_out(&mut self, instance: InstanceId, fault: Option<String>) {
+        let board = self.board.clone();
+        self.replies.push(Box::new(move || {
+            board.tell(GatewayEvent::TriedOut { instance, fault });
+            None
+        }));
     }
 
     fn submit(&mut self, now: Now, submission: Submission) -> Result<SubmitAnswer, StoreError> {
-        let Submission { id, to, body, chance } = submission;
+        let Submission { task, body } = submission;
+        let id = task.id.clone();
         if self.traffic.task(&id).is_none()
             && let Some(agent) = self.store.ended_for(&id)?
         {
             return Ok(SubmitAnswer::Known { agent });
         }
         let mut changes = Vec::new();
-        let submitted = self.traffic.submit(now, traffic::Submission { id, to, chance }, &mut changes);
+        let submitted = self.traffic.submit(now, task, &mut changes);
         self.write(changes, &body)?;
         Ok(match submitted {
             Ok(Submitted::Queued { agent }) => SubmitAnswer::Queued { agent: agent.to_string() },
             Ok(Submitted::Known { agent }) => SubmitAnswer::Known { agent: agent.to_string() },
-            Err(Refusal::Full) => SubmitAnswer::Full,
+            Err(Refusal::Full { retry_after }) => SubmitAnswer::Full { retry_after },
             Err(refusal) => SubmitAnswer::NotFound(refusal.to_string()),
         })
     }
@@ -105,6 +191,7 @@ impl Writer {
             return Ok(self.store.ended(id)?.map(|ended| Shown::Ended(Box::new(ended))));
         };
         let (state, served) = match &task.state {
+            State::Delayed { .. } => ("delayed", None),
             State::Queued { .. } => ("queued", None),
             State::Leased(lease) => ("leased", Some(lease.side)),
         };
@@ -135,6 +222,7 @@ impl Writer {
                 }
             }
             GatewayIntent::Retire { instances } => {
+                instances.iter().for_each(|instance| drop(self.tryouts.remove(instance)));
                 self.traffic.retire(now, &instances, &mut changes);
                 None
             }
@@ -147,8 +235,16 @@ impl Writer {
                 Ok(()) | Err(Refusal::Unknown(_)) => None,
                 Err(refusal) => Some(refusal.to_string()),
             },
-            // There is nobody yet who gives one.
-            GatewayIntent::TryOut { .. } => None,
+            GatewayIntent::TryOut { instance, fields } => match self.traffic.try_out(instance) {
+                Ok(passed) => {
+                    self.tryouts.insert(instance, fields);
+                    if passed {
+                        self.tried_out(instance, None);
+                    }
+                    None
+                }
+                Err(refusal) => Some(refusal.to_string()),
+            },
             GatewayIntent::Observe => return Ok(GatewayAnswer::Observed(Box::new(self.observe()))),
             GatewayIntent::Seconds { after } => {
                 let records = self.store.seconds(after)?;
@@ -164,7 +260,11 @@ impl Writer {
 
     fn observe(&self) -> GatewayView {
         let table = self.board.table.load();
-        let mut instances: Vec<_> = table.instances().map(|target| target.view()).collect();
+        let view = |target: &Arc<Target>| {
+            let tried = self.traffic.tried_out(target.card.instance);
+            InstanceView { tried, ..target.view() }
+        };
+        let mut instances: Vec<_> = table.instances().map(view).collect();
         instances.sort_by_key(|view| view.instance);
         GatewayView {
             generation: self.traffic.generation(),
@@ -183,5 +283,19 @@ impl Writer {
             numbered.push(second);
         }
         Ok(numbered)
+    }
+}
+
+/// What was wrong with the answer to a synthetic task.
+fn fault_of(told: Told, result: &[u8]) -> Option<String> {
+    match told.report {
+        Report::Completed { empty: false } => None,
+        Report::Completed { empty: true } => Some("its result carries less than it must".to_owned()),
+        Report::Failed => {
+            let text = String::from_utf8_lossy(result);
+            let said = serde_json::from_str(&text).unwrap_or_else(|_not_json| Value::from(text.as_ref()));
+            let said = said.as_str().map_or_else(|| said.to_string(), str::to_owned);
+            Some(format!("it reported a failure: {}", said.chars().take(FAULT_CHARS).collect::<String>()))
+        }
     }
 }

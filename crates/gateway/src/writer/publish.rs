@@ -3,7 +3,7 @@
 use bellwether_core::{
     id::InstanceId,
     port::gateway::{GatewayEvent, InstanceCard},
-    traffic::{Change, Lease, LeaseEnd, Report, Task, TaskId},
+    traffic::{Change, End, Lease, LeaseEnd, Report, Task, TaskId},
 };
 
 use super::{Writer, answer};
@@ -32,9 +32,7 @@ impl Writer {
                 target.retire();
             }
         }
-        self.counts.queued = self.traffic.queued();
-        self.counts.leased = self.traffic.leased();
-        self.board.queued.store(self.counts.queued, std::sync::atomic::Ordering::Relaxed);
+        self.count();
     }
 
     /// The fresh table is there before any target is retired: a claim that fails finds its heir.
@@ -44,7 +42,13 @@ impl Writer {
             match change {
                 Change::Leased { id, lease, .. } => self.lease_began(id, lease),
                 Change::LeaseLost { task, end, lease } => self.lease_lost(task, *end, lease),
-                Change::Finished { task, by, lease_micros, .. } => self.finished(task, by.as_ref(), *lease_micros)?,
+                Change::Retried { task, lease, lease_micros } => {
+                    tracing::info!(task = %task.id, instance = %lease.instance, attempt = task.attempts, "failed");
+                    self.reported(task, Report::Failed, lease, *lease_micros);
+                }
+                Change::Finished { task, how, by, lease_micros, .. } => {
+                    self.finished(task, *how, by.as_ref(), *lease_micros)?;
+                }
                 Change::Retired { instance, .. } | Change::Gone { instance } => self.retire(*instance),
                 Change::Settled { instance } => {
                     if let Some(target) = self.board.table.load().instance(*instance) {
@@ -74,7 +78,9 @@ impl Writer {
                 | Change::Forgotten { .. }
                 | Change::Routed { .. }
                 | Change::Opened { .. }
-                | Change::Queued { .. } => {}
+                | Change::Queued { .. }
+                | Change::Checkpoint { .. }
+                | Change::Revived { .. } => {}
             }
         }
         if done.iter().any(|change| matches!(change, Change::Finished { .. })) {
@@ -152,27 +158,17 @@ impl Writer {
         self.board.waits.take(task.id.as_str(), lease.instance);
     }
 
-    fn finished(&mut self, task: &Task, by: Option<&(Report, Lease)>, lease_micros: u64) -> Result<(), StoreError> {
-        let succeeded = matches!(by, Some((Report::Completed { .. }, _)));
-        *(if succeeded { &mut self.counts.completed } else { &mut self.counts.failed }) += 1;
-        if let Some((report, lease)) = by {
-            let waited = self.board.waits.take(task.id.as_str(), lease.instance);
-            if let Some(claim) = self.lease_ended(&task.id) {
-                self.board.recorder.ended(&key(task, lease, &claim), Some(report.outcome()), |cell| {
-                    match report {
-                        Report::Completed { empty: false } => cell.tasks.completed += 1,
-                        Report::Completed { empty: true } => {
-                            cell.tasks.failed += 1;
-                            cell.signs.empty += 1;
-                        }
-                        Report::Failed => cell.tasks.failed += 1,
-                    }
-                    cell.tasks.lease_time.record(lease_micros);
-                    cell.tasks.own_time.record(lease_micros.saturating_sub(waited));
-                });
-            }
-        } else {
-            tracing::warn!(task = %task.id, attempts = task.attempts, "given up");
+    fn finished(
+        &mut self,
+        task: &Task,
+        how: End,
+        by: Option<&(Report, Lease)>,
+        lease_micros: u64,
+    ) -> Result<(), StoreError> {
+        *self.counts.ended.of(how) += 1;
+        match by {
+            Some((report, lease)) => self.reported(task, *report, lease, lease_micros),
+            None => tracing::warn!(task = %task.id, attempts = task.attempts, how = how.as_str(), "given up"),
         }
         if let Some(waiting) = self.ends_awaited.remove(&task.id) {
             for tell in waiting {
@@ -180,6 +176,24 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// The holder said what came of it.
+    fn reported(&mut self, task: &Task, report: Report, lease: &Lease, lease_micros: u64) {
+        let waited = self.board.waits.take(task.id.as_str(), lease.instance);
+        let Some(claim) = self.lease_ended(&task.id) else { return };
+        self.board.recorder.ended(&key(task, lease, &claim), Some(report.outcome()), |cell| {
+            match report {
+                Report::Completed { empty: false } => cell.tasks.completed += 1,
+                Report::Completed { empty: true } => {
+                    cell.tasks.failed += 1;
+                    cell.signs.empty += 1;
+                }
+                Report::Failed => cell.tasks.failed += 1,
+            }
+            cell.tasks.lease_time.record(lease_micros);
+            cell.tasks.own_time.record(lease_micros.saturating_sub(waited));
+        });
     }
 
     /// Returns the claim, so that the instance is not empty before the end was counted.

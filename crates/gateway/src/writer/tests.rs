@@ -11,7 +11,7 @@ use bellwether_core::{
     port::gateway::{GatewayAnswer, GatewayIntent, InstanceCard, Move},
     spec::{Sources, parse_fleet},
     time::Millis,
-    traffic::{Addressee, TaskId},
+    traffic::{self, Addressee, TaskId},
 };
 use tokio::sync::mpsc;
 
@@ -51,7 +51,7 @@ fn writer(store: Store) -> Writer {
 fn submit(id: &str, bytes: usize) -> impl FnOnce(Tell<SubmitAnswer>) -> Ask {
     let (id, to) = (TaskId::new(id), Addressee::Agent("a".into()));
     let body = format!("{{\"id\":\"{id}\",\"p\":\"{}\"}}", "x".repeat(bytes)).into_bytes();
-    move |tell| Ask::Submit(Submission { id, to, body, chance: 0 }, tell)
+    move |tell| Ask::Submit(Submission { task: traffic::Submission::new(id, to, 0), body }, tell)
 }
 
 /// Works off what is asked until the answer is there.
@@ -100,7 +100,7 @@ async fn while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost() {
     let again = ask(&mut w, submit("t2", 100_000)).await;
     assert!(matches!(again, Ok(SubmitAnswer::Queued { .. })), "the key was not used up");
     for id in ["t1", "t2"] {
-        let next = |tell| Ask::Next { instance: InstanceId(1), places: Some(2), tell };
+        let next = |tell| Ask::Next { instance: InstanceId(1), places: Some(2), hold: Millis::ZERO, tell };
         let handed_out = ask(&mut w, next).await.unwrap().unwrap();
         assert_eq!(handed_out.granted.id.as_str(), id);
     }

@@ -321,7 +321,7 @@ impl World {
 
     fn check(&mut self) -> Result<(), Violation> {
         let traffic = &self.gateway.traffic;
-        self.referee.tasks_add_up(traffic.queued(), traffic.leased())?;
+        self.referee.tasks_add_up(traffic.queued() + traffic.delayed(), traffic.leased())?;
         if self.driver.memory_bytes() > self.plan.budget.ceiling_bytes {
             let (used, ceiling) = (self.driver.memory_bytes() >> 20, self.plan.budget.ceiling_bytes >> 20);
             return violated("memory stays below the ledger's ceiling", format!("{used} MiB of {ceiling} MiB"));

@@ -4,7 +4,9 @@ use bellwether_core::{
     id::{InstanceId, Side},
     rollout::Event,
     time::Millis,
-    traffic::{Addressee, Archived, Change, Completion, CutOver, LeaseEnd, Report, RouteError, Submission, TaskId},
+    traffic::{
+        Addressee, Archived, Change, Completion, CutOver, LeaseEnd, Report, RouteError, State, Submission, TaskId,
+    },
 };
 
 use super::{FEW, Happening, TASK_EVERY, TASK_EVERY_OF_FEW, World, links::Link};
@@ -68,6 +70,18 @@ impl World {
                         self.wake_for(&task);
                     }
                 }
+                Change::Retried { task, lease, lease_micros } => {
+                    let drawn = task.arm(&lease);
+                    let tasks = self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side);
+                    tasks.failed += 1;
+                    tasks.own_time.record(lease_micros);
+                    tasks.lease_time.record(lease_micros);
+                    if let State::Delayed { due, .. } = task.state {
+                        let wait = due.since(self.agenda.now()) + Millis(1);
+                        self.agenda.after(wait, Happening::TakeOver { task: task.id });
+                    }
+                }
+                Change::Revived { task } => self.wake_for(&task),
                 Change::Finished { task, by, lease_micros, .. } => {
                     let served = by.as_ref().map_or(Side::Blue, |(_, lease)| lease.side);
                     let drawn = by.as_ref().map_or(served, |(_, lease)| task.arm(lease));
@@ -93,6 +107,7 @@ impl World {
                 | Change::Forgotten { .. }
                 | Change::Generation { .. }
                 | Change::DrainOver { .. }
+                | Change::Checkpoint { .. }
                 | Change::Leased { .. } => {}
             }
         }
@@ -145,7 +160,7 @@ impl World {
     /// A task that waits too long is there for any idle agent of its type.
     pub(super) fn take_over(&mut self, task: &TaskId) -> Result<(), Violation> {
         let Some(waits) = self.gateway.traffic.task(task) else { return Ok(()) };
-        if matches!(waits.state, bellwether_core::traffic::State::Leased(_)) {
+        if matches!(waits.state, State::Leased(_)) {
             return Ok(());
         }
         let same_type = self.spec.agents.iter().filter(|agent| agent.agent_type == waits.agent_type);
@@ -177,7 +192,7 @@ impl World {
             Addressee::Agent(agent.name.clone())
         };
         let id = TaskId::new(format!("t{}", self.referee.tasks() + 1));
-        let submission = Submission { id, to, chance: self.chance.number() };
+        let submission = Submission::new(id, to, self.chance.number());
         let mut changes = Vec::new();
         let now = self.gateway_now();
         if let Err(refusal) = self.gateway.traffic.submit(now, submission, &mut changes) {

@@ -72,7 +72,7 @@ impl World {
     }
 
     fn submit(&mut self, id: &str, to: Addressee) -> Result<Submitted, Refusal> {
-        self.traffic.submit(at(0), Submission { id: TaskId::new(id), to, chance: 0 }, &mut self.changes)
+        self.traffic.submit(at(0), Submission::new(TaskId::new(id), to, 0), &mut self.changes)
     }
 
     fn submit_to_a(&mut self, id: &str) {
@@ -318,7 +318,7 @@ fn the_draw_reaches_every_agent_of_the_type() {
     let mut w = World::new();
     let drawn = [0, u64::MAX / 2 - 1, u64::MAX / 2 + 1, u64::MAX].map(|chance| {
         let id = TaskId::new(chance.to_string());
-        let submission = Submission { id, to: Addressee::Type("worker".into()), chance };
+        let submission = Submission::new(id, Addressee::Type("worker".into()), chance);
         match w.traffic.submit(at(0), submission, &mut w.changes).unwrap() {
             Submitted::Queued { agent } => agent.to_string(),
             Submitted::Known { .. } => panic!("known"),
@@ -335,7 +335,8 @@ fn what_cannot_be_taken_is_refused_and_what_is_known_is_not_taken_twice() {
     for n in 0..100 {
         w.submit_to_a(&n.to_string());
     }
-    assert_eq!(w.submit("t", Addressee::Agent("a".into())), Err(Refusal::Full));
+    let refused = w.submit("t", Addressee::Agent("a".into()));
+    assert!(matches!(refused, Err(Refusal::Full { .. })), "{refused:?}");
     let again = w.submit("7", Addressee::Agent("b".into()));
     assert_eq!(again, Ok(Submitted::Known { agent: "a".into() }));
     assert_eq!(w.traffic.queued(), 100);

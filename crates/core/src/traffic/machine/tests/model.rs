@@ -80,6 +80,8 @@ struct Run {
     submitted: BTreeSet<TaskId>,
     /// Who was told that its completion is the accepted one.
     accepted: BTreeMap<TaskId, InstanceId>,
+    /// Who was told that its report of a failure is known.
+    failed: BTreeSet<(TaskId, InstanceId)>,
     clock: u64,
 }
 
@@ -104,6 +106,7 @@ impl Run {
             archive: BTreeMap::new(),
             submitted: BTreeSet::new(),
             accepted: BTreeMap::new(),
+            failed: BTreeSet::new(),
             clock: 0,
         };
         let mut changes = Vec::new();
@@ -136,7 +139,7 @@ impl Run {
                     return;
                 }
                 let to = to.map_or(Addressee::Type("worker".into()), |n| Addressee::Agent(agent(n)));
-                self.traffic.submit(now, Submission { id: id.clone(), to, chance }, &mut changes).unwrap();
+                self.traffic.submit(now, Submission::new(id.clone(), to, chance), &mut changes).unwrap();
                 self.submitted.insert(id);
             }
             Step::Next { instance, places } => {
@@ -159,7 +162,14 @@ impl Run {
                         assert!(holds);
                         assert_eq!(self.accepted.insert(id.clone(), by), None, "{id} was accepted twice");
                     }
-                    Completion::Repeated => assert_eq!(self.accepted.get(&id), Some(&by)),
+                    Completion::Retried => {
+                        assert!(holds && failed);
+                        self.failed.insert((id, by));
+                    }
+                    Completion::Repeated => {
+                        assert!(self.accepted.get(&id) == Some(&by) || self.failed.contains(&(id, by)));
+                    }
+                    Completion::TriedOut => panic!("nobody was tried out"),
                     Completion::Conflict => assert!(!holds && self.submitted.contains(&id)),
                     Completion::Unknown => assert!(!self.submitted.contains(&id)),
                 }
@@ -216,7 +226,8 @@ impl Run {
             assert!(here != ended, "{id} is lost or in two places");
         }
         assert_eq!(self.traffic.leased(), holders.len() as u64);
-        assert_eq!(self.traffic.queued() + self.traffic.leased(), self.traffic.tasks().count() as u64);
+        let counted = self.traffic.delayed() + self.traffic.queued() + self.traffic.leased();
+        assert_eq!(counted, self.traffic.tasks().count() as u64);
         assert_eq!(self.stored.generation, self.traffic.generation());
         assert_eq!(self.stored.routes, self.traffic.routes().map(|(a, r)| (a.clone(), *r)).collect());
         assert_eq!(self.stored.instances, self.traffic.instances().map(|(i, e)| (*i, e.clone())).collect());
