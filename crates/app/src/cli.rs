@@ -37,6 +37,7 @@ enum Command {
     Serve(command::serve::Args),
     Rollout(command::rollout::Args),
     Drill(command::drill::Args),
+    Tasks(command::tasks::Args),
     Explain(command::explain::Args),
     Load(command::load::Args),
     /// Run one asynchronous agent (the green base)
@@ -77,6 +78,7 @@ fn run(command: Command) -> Outcome {
         Command::Serve(args) => command::serve::run(args),
         Command::Rollout(args) => command::rollout::run(args),
         Command::Drill(args) => command::drill::run(args),
+        Command::Tasks(args) => command::tasks::run(args),
         Command::Explain(args) => command::explain::run(args),
         Command::Load(args) => command::load::run(args),
         Command::Agent(args) => command::agent::run(args),

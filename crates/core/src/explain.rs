@@ -429,6 +429,64 @@ const CODES: &[(&str, &str)] = &[
          Ollama does not know.",
     ),
     (
+        "BW0390",
+        "No gateway answers at the address, or it broke off before it did. Either none runs (`bellwether serve --fleet \
+         FILE` starts one and prints its address), or it runs elsewhere: name it with --gateway or in \
+         BELLWETHER_GATEWAY, in the form `http://HOST:PORT`. It is the gateway's address, not the controller's.",
+    ),
+    (
+        "BW0391",
+        "Something answers at the gateway's address, and not as a gateway of this version would: another program, the \
+         controller, the model server, or a `bellwether serve` of an earlier version.",
+    ),
+    (
+        "BW0392",
+        "No task has this id. Either it never had one, or the task ended so long ago that it was forgotten: what has \
+         ended is kept for `tasks.retention`, and within `tasks.kept_bytes`, of the fleet file.",
+    ),
+    (
+        "BW0393",
+        "The fleet file says that this gateway keeps no tasks: with `tasks.mode: none` there are only pushed requests, \
+         with `relay` the tasks are in the backend that `tasks.backend` names. What is submitted, listed and retried \
+         with `bellwether tasks` is the gateway's own queue.",
+    ),
+    (
+        "BW0394",
+        "What was asked does not fit how the task stands. A task that has ended cannot be cancelled; only one that failed, \
+         expired or was cancelled can be queued again; and an id that belongs to a task cannot be given to a task of \
+         another content, because the second one would be taken for a repetition of the first and be lost.",
+    ),
+    (
+        "BW0395",
+        "The gateway does not take the task as it is: the fleet has no such agent or type, the task is larger than 1 MiB, \
+         or one of its fields is not of the form that the queue reads (`priority`, `delay`, `deadline`, `attempts`, `id`). \
+         The cause is the gateway's own sentence. Nothing was queued.",
+    ),
+    (
+        "BW0396",
+        "What should be submitted could not be read, or is no task: a file that is not there, a line that is no JSON object, \
+         a payload that is no JSON, a field that is given twice, nobody to do it, or nothing to do. Nothing was queued, \
+         other lines of the same file apart.",
+    ),
+    (
+        "BW0397",
+        "The gateway has no room for more tasks, or its store cannot be written for the moment. Nothing is lost by that: \
+         what was not taken is refused. Agents make room as they work; `tasks.waiting` and `tasks.waiting_bytes` of the \
+         fleet file are the bounds. `tasks submit --from` and `tasks retry` wait for room by themselves, for as long as \
+         --patience says.",
+    ),
+    (
+        "BW0398",
+        "The task that was waited for has ended without a result: its attempts are used up, it was not begun within its \
+         deadline, or somebody cancelled it. The cause is what the last attempt said. `bellwether tasks retry` queues it \
+         again with a fresh budget of attempts.",
+    ),
+    (
+        "BW0399",
+        "Queueing all dead letters again can be a lot of work for the agents, so somebody has to agree. On a terminal the \
+         command asks; elsewhere --yes says it. Nothing was queued again.",
+    ),
+    (
         "BW0401",
         "The controller refused what it was asked, and says why: a verb that does not fit the state of the \
          rollout, an agent or a phase that is not there, or another rollout under way.",

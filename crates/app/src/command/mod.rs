@@ -13,3 +13,4 @@ pub(crate) mod plan;
 pub(crate) mod rollout;
 pub(crate) mod serve;
 pub(crate) mod sim_ollama;
+pub(crate) mod tasks;
