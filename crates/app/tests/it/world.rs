@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -81,8 +81,13 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_in(".".as_ref(), args)
+    }
+
+    pub(crate) fn start_in(dir: &Path, args: &[&str]) -> Self {
         let mut child = Command::new(BIN)
             .args(args)
+            .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -157,12 +162,16 @@ impl World {
     }
 
     pub(crate) fn start_with(name: &str, setup: &Setup) -> Self {
-        let dir = scratch(name);
+        Self::start_in(scratch(name), setup)
+    }
+
+    /// With whatever the directory holds: the agents are started in it.
+    pub(crate) fn start_in(dir: PathBuf, setup: &Setup) -> Self {
         fs::write(dir.join("fleet.yaml"), &setup.fleet).expect("written");
         fs::write(dir.join("release.yaml"), &setup.release).expect("written");
         let (ollama, url) = start_ollama("127.0.0.1:0");
         let path = |file: &str| dir.join(file).display().to_string();
-        let mut serve = Process::start(&[
+        let arguments = [
             "serve",
             "--fleet",
             &path("fleet.yaml"),
@@ -178,7 +187,8 @@ impl World {
             "--end-with-parent",
             "--output",
             "json",
-        ]);
+        ];
+        let mut serve = Process::start_in(&dir, &arguments);
         let served = serve.says();
         let address = |what: &str| served[what].as_str().unwrap_or_else(|| panic!("no {what} in {served}")).to_owned();
         let world = Self {
@@ -305,7 +315,7 @@ impl World {
     }
 }
 
-fn start_ollama(listen: &str) -> (Process, String) {
+pub(crate) fn start_ollama(listen: &str) -> (Process, String) {
     let mut ollama = Process::start(&["sim-ollama", "--listen", listen, "--output", "json"]);
     let url = ollama.says()["url"].as_str().expect("it has an address").to_owned();
     (ollama, url)
@@ -321,7 +331,7 @@ pub(crate) fn in_phase(status: &Value, phase: u64, step: &str) -> bool {
 }
 
 /// Command lines of processes that were started for this directory or carry its state in their environment.
-pub(crate) fn left(dir: &std::path::Path) -> Vec<String> {
+pub(crate) fn left(dir: &Path) -> Vec<String> {
     let needle = dir.display().to_string();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
@@ -338,15 +348,32 @@ pub(crate) fn left(dir: &std::path::Path) -> Vec<String> {
     found
 }
 
-fn get(base: &str, path: &str) -> Value {
+pub(crate) fn get(base: &str, path: &str) -> Value {
+    let (status, body) = request(base, &format!("GET {path}"), "");
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body}"))
+}
+
+/// The status and the answer.
+pub(crate) fn post(base: &str, path: &str, body: &Value) -> (u16, Value) {
+    let (status, body) = request(base, &format!("POST {path}"), &body.to_string());
+    (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body}")))
+}
+
+fn request(base: &str, call: &str, body: &str) -> (u16, String) {
     let address = base.strip_prefix("http://").expect("plain HTTP");
-    let mut stream = TcpStream::connect(address).expect("the control API answers");
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut stream = TcpStream::connect(address).expect("the server answers");
+    let length = body.len();
+    let head = format!(
+        "{call} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {body}"))
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
 }
 
 /// What `bellwether load --output json` reports when it is told to stop.
