@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+pub(crate) const STATES: [&str; 3] = ["closed", "open", "half_open"];
+
 #[derive(Debug)]
 pub(crate) struct Breaker {
     failures_max: u32,
@@ -36,9 +38,9 @@ impl Breaker {
 
     pub(crate) fn state_name(&self, now: Instant) -> &'static str {
         match self.state {
-            State::Closed { .. } => "closed",
-            State::Open { until } if now < until => "open",
-            State::Open { .. } | State::HalfOpen { .. } => "half_open",
+            State::Closed { .. } => STATES[0],
+            State::Open { until } if now < until => STATES[1],
+            State::Open { .. } | State::HalfOpen { .. } => STATES[2],
         }
     }
 

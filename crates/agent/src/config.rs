@@ -17,6 +17,9 @@ pub struct Config {
     pub system: Option<String>,
     pub backend: Base,
     pub ollama: Base,
+    /// The model is loaded before the first task is taken, and kept for so long after each use; in Ollama's words: `30m`,
+    /// or `-1` for ever.
+    pub preload: Option<String>,
     /// Tasks held at once.
     pub concurrency: usize,
     /// Between two questions for a task when there was none. Up to a quarter more or less is drawn, so that
@@ -43,7 +46,7 @@ pub struct Limits {
     pub heartbeat_timeout: Duration,
     /// Register and complete.
     pub backend_timeout: Duration,
-    /// Next: longer than any long poll that a backend may hold.
+    /// Next. The backend is asked to hold the question for a little less.
     pub next_timeout: Duration,
     /// How long to go on reporting a finished task to a backend that cannot be reached.
     pub report_for: Duration,
@@ -51,8 +54,17 @@ pub struct Limits {
     pub drain: Duration,
     pub model_connections: usize,
     pub connect_timeout: Duration,
-    /// Without a byte from the model server; also the longest wait for a connection of the pool.
+    /// Without a byte from the model server.
     pub model_read_timeout: Duration,
+    /// For a connection of the pool. The agents that this base replaces gave up after 60 s; where hundreds share two
+    /// slots, that fails tasks for nothing but waiting.
+    pub acquire_timeout: Duration,
+    /// On a quiet connection the kernel asks after so long whether the other side is still there.
+    pub keep_alive: Duration,
+    /// An idle connection is closed after so long.
+    pub connection_idle: Duration,
+    /// How long the first connection to the model server is tried for before tasks are taken without it.
+    pub warm_up: Duration,
     /// Consecutive failures of the model server after which no task is taken for `breaker_open`.
     pub breaker_failures: u32,
     pub breaker_open: Duration,
@@ -70,6 +82,10 @@ impl Default for Limits {
             model_connections: 2,
             connect_timeout: Duration::from_secs(30),
             model_read_timeout: Duration::from_secs(300),
+            acquire_timeout: Duration::from_secs(300),
+            keep_alive: Duration::from_secs(300),
+            connection_idle: Duration::from_secs(30 * 60),
+            warm_up: Duration::from_secs(10),
             breaker_failures: 5,
             breaker_open: Duration::from_secs(30),
         }
@@ -106,6 +122,7 @@ impl Config {
             system: None,
             backend: base("BACKEND_URL", set("BACKEND_URL"), "http://127.0.0.1:8000")?,
             ollama: base("OLLAMA_BASE_URL", ollama, "http://127.0.0.1:11434")?,
+            preload: None,
             concurrency: 3,
             idle: Duration::from_millis(parsed(set("BELLWETHER_IDLE_MS"))?.unwrap_or(1000)),
             listen: port.map(|port| SocketAddr::new(address, port)),
@@ -146,7 +163,7 @@ mod tests {
     #[test]
     fn the_most_exact_name_of_the_model_server_wins() {
         let config = from(&[("OLLAMA_HOST", "a:1"), ("OLLAMA_BASE_URL", "http://b:2/i/t/ollama")]).unwrap();
-        assert_eq!(config.ollama.join("api"), "http://b:2/i/t/ollama/api");
+        assert_eq!(config.ollama.to_string(), "http://b:2/i/t/ollama");
     }
 
     #[test]

@@ -18,10 +18,30 @@ pub enum TaskError {
     NoPrompt,
     #[error("the model answered with nothing")]
     Empty,
+    /// The work failed; another attempt may do better.
     #[error("{0}")]
     Other(String),
+    /// The work cannot be done, so that it is not to be tried again.
+    #[error("{0}")]
+    Impossible(String),
+    #[error("the checkpoint has {bytes} bytes; {bytes_max} are taken")]
+    CheckpointTooLarge { bytes: usize, bytes_max: usize },
+    /// Somebody else holds it, or nobody wants it any more. Nothing is reported.
+    #[error("the task is no longer this agent's")]
+    Gone,
     #[error("the handler panicked")]
     Panicked,
+}
+
+impl TaskError {
+    /// Whether another attempt would fail just the same.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Model(error) => error.blames_request(),
+            Self::NoPrompt | Self::Impossible(_) | Self::CheckpointTooLarge { .. } => true,
+            Self::Empty | Self::Other(_) | Self::Gone | Self::Panicked => false,
+        }
+    }
 }
 
 /// The work of an agent. Several calls run at once, up to the agent's concurrency. A call is dropped when

@@ -3,18 +3,19 @@
 use std::{
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use tokio::{
-    pin, select,
+    select,
     sync::Notify,
     task::{JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,21 +24,31 @@ use crate::{
     ballast::Ballast,
     config::Config,
     fault::Fault,
+    footprint::release_idle_memory,
     handler::Handler,
-    model::Pool,
     pace::{Backoff, jittered},
+    pool::Pool,
+    progress::Progress,
     serve,
     stats::Stats,
     status::Status,
     task::Task,
+    trace::Trace,
     work::work,
 };
 
 /// How long the answer to a question for a task is waited for when the agent is asked to end: a task that is
 /// already on its way would else have to wait for its lease to run out.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
+/// How long the last checkpoints of what did not finish may take to be told.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// A question that has been open for so long will probably stay open.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
+
+/// The main loop turns at least once in the time of a question and of the longest pause; this much more, and it hangs.
+const TURN_SLACK: Duration = Duration::from_secs(30);
 
 /// Between two looks whether a fault that sleeps has to begin.
 const FAULT_BEAT: Duration = Duration::from_millis(100);
@@ -53,20 +64,41 @@ pub enum StartError {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Tasks that did not finish within the drain limit. They were not reported, so that their leases run out
-    /// and somebody else does them.
+    /// Tasks that did not finish within the drain limit. They were not reported, so that somebody else does them,
+    /// from the last checkpoint on where there is one.
     pub unfinished: usize,
 }
+
+/// A question for a task that may be open when the agent is asked to end.
+type Question = Pin<Box<dyn Future<Output = Result<Option<(Task, Trace)>, BackendError>> + Send>>;
 
 pub(crate) struct Shared<H> {
     pub(crate) config: Arc<Config>,
     pub(crate) stats: Arc<Stats>,
-    pub(crate) backend: Backend,
+    pub(crate) backend: Arc<Backend>,
     pub(crate) models: Arc<Pool>,
     pub(crate) handler: H,
+    /// One for each task.
+    pub(crate) held: Held,
     stage: Stage,
+    /// When the main loop last turned.
+    turned: Mutex<Instant>,
     /// The first task has come.
     begun: Notify,
+}
+
+#[derive(Default)]
+pub(crate) struct Held(Mutex<Vec<Arc<Progress>>>);
+
+impl Held {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Arc<Progress>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of the task that has shown no sign of progress for longest.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        self.lock().iter().map(|progress| progress.silence()).max()
+    }
 }
 
 /// Where in its life the agent is. `Busy` and `Error` are not stages; they are read off the figures.
@@ -103,13 +135,15 @@ pub async fn run(mut config: Config, handler: impl Handler, shutdown: Cancellati
         services.spawn(serve::serve(listener, shared.clone()));
     }
     let mut tasks = JoinSet::new();
+    let mut question = None;
     if shared.register(&shutdown).await {
         services.spawn(shared.clone().beat());
-        shared.pull(&mut tasks, &shutdown).await;
+        question = shared.pull(&mut tasks, &shutdown).await;
     }
     shared.enter(Status::ShuttingDown);
-    // Side by side: a backend that does not answer must not take time from the drain.
-    let ((), unfinished) = tokio::join!(shared.heartbeat(), shared.drain(tasks));
+    // Side by side: a backend that does not answer must not take time from the drain, and one that holds a question
+    // is told that no task is wanted any more.
+    let ((), unfinished) = tokio::join!(shared.heartbeat(), shared.drain(tasks, question));
     shared.enter(Status::Stopped);
     shared.heartbeat().await;
     services.shutdown().await;
@@ -122,11 +156,26 @@ impl<H> Shared<H> {
         if stage != Status::Active {
             return stage;
         }
-        if !self.models.breaker().is_closed() {
+        if !self.models.breaker().is_closed() || self.is_stuck() {
             return Status::Error;
         }
         let full = self.stats.read().tasks_active >= self.config.concurrency as u64;
         if full { Status::Busy } else { Status::Active }
+    }
+
+    /// Since the main loop last turned.
+    pub(crate) fn turn_age(&self) -> Duration {
+        self.turned.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// A heartbeat alone says nothing: it would go on while everything else hangs.
+    fn is_stuck(&self) -> bool {
+        let longest = self.config.limits.next_timeout + (self.config.idle + RETRY_LONGEST) * 2;
+        self.turn_age() > longest + TURN_SLACK
+    }
+
+    fn turn(&self) {
+        *self.turned.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     fn enter(&self, stage: Status) {
@@ -141,10 +190,12 @@ impl<H: Handler> Shared<H> {
         let config = Arc::new(config);
         let stats = Arc::new(Stats::new());
         Self {
-            backend: Backend::new(config.clone(), stats.clone()),
+            backend: Arc::new(Backend::new(config.clone(), stats.clone())),
             models: Arc::new(Pool::new(&config, stats.clone())),
             handler,
+            held: Held::default(),
             stage: Stage::default(),
+            turned: Mutex::new(Instant::now()),
             begun: Notify::new(),
             stats,
             config,
@@ -170,6 +221,11 @@ impl<H: Handler> Shared<H> {
                 () = sleep(backoff.wait()) => {}
             }
         }
+        select! {
+            () = shutdown.cancelled() => return false,
+            () = self.models.warm_up() => {}
+        }
+        self.turn();
         self.enter(Status::Active);
         true
     }
@@ -178,6 +234,16 @@ impl<H: Handler> Shared<H> {
         loop {
             sleep(jittered(self.config.limits.heartbeat_every)).await;
             self.heartbeat().await;
+            self.backend.reap();
+            self.models.reap();
+            self.rest();
+        }
+    }
+
+    /// An agent that does nothing holds no memory for it.
+    fn rest(&self) {
+        if self.held.lock().is_empty() {
+            release_idle_memory();
         }
     }
 
@@ -188,31 +254,39 @@ impl<H: Handler> Shared<H> {
         }
     }
 
-    async fn pull(self: &Arc<Self>, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
+    /// Until shutdown. Gives back the question that is open then.
+    async fn pull(self: &Arc<Self>, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) -> Option<Question> {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
         while !shutdown.is_cancelled() {
+            self.turn();
             while let Some(ended) = tasks.try_join_next() {
                 note(ended);
             }
             if tasks.len() >= self.room() {
                 select! {
-                    () = shutdown.cancelled() => return,
+                    () = shutdown.cancelled() => return None,
                     ended = tasks.join_next(), if !tasks.is_empty() => ended.into_iter().for_each(note),
                     () = sleep(self.config.idle) => {}
                 }
                 continue;
             }
             let asked = Instant::now();
-            let wait = match self.next(shutdown).await {
-                None => return,
-                Some(Ok(Some(task))) => {
-                    self.begun.notify_one();
-                    tasks.spawn(work(self.clone(), task));
+            let mut question = self.ask();
+            let answer = select! {
+                biased;
+                answer = &mut question => answer,
+                () = shutdown.cancelled() => return Some(question),
+                // Never ends.
+                () = self.rest_while_asking() => continue,
+            };
+            let wait = match answer {
+                Ok(Some((task, trace))) => {
+                    self.begin(task, trace, tasks);
                     Duration::ZERO
                 }
                 // A backend that held the question has done the waiting.
-                Some(Ok(None)) => jittered(self.config.idle).saturating_sub(asked.elapsed()),
-                Some(Err(error)) => {
+                Ok(None) => jittered(self.config.idle).saturating_sub(asked.elapsed()),
+                Err(error) => {
                     tracing::warn!(%error, "no next task");
                     backoff.wait()
                 }
@@ -222,10 +296,27 @@ impl<H: Handler> Shared<H> {
                 continue;
             }
             select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return None,
                 () = sleep(wait) => {}
             }
         }
+        None
+    }
+
+    fn ask(&self) -> Question {
+        let backend = self.backend.clone();
+        Box::pin(async move { backend.next().await })
+    }
+
+    async fn rest_while_asking(&self) {
+        sleep(QUIET_AFTER).await;
+        self.rest();
+        std::future::pending().await;
+    }
+
+    fn begin(self: &Arc<Self>, task: Task, trace: Trace, tasks: &mut JoinSet<()>) {
+        self.begun.notify_one();
+        tasks.spawn(work(self.clone(), task, trace));
     }
 
     /// How many tasks may be held: one to probe with when the model server has failed too often, and none
@@ -239,29 +330,29 @@ impl<H: Handler> Shared<H> {
         }
     }
 
-    /// None if the agent was asked to end and no answer came soon after.
-    async fn next(&self, shutdown: &CancellationToken) -> Option<Result<Option<Task>, BackendError>> {
-        let next = self.backend.next();
-        pin!(next);
-        select! {
-            biased;
-            answer = &mut next => Some(answer),
-            () = shutdown.cancelled() => timeout(LAST_ANSWER, next).await.ok(),
+    async fn drain(self: &Arc<Self>, mut tasks: JoinSet<()>, question: Option<Question>) -> usize {
+        let deadline = tokio::time::Instant::now() + self.config.limits.drain;
+        if let Some(question) = question
+            && let Ok(Ok(Some((task, trace)))) = timeout(LAST_ANSWER, question).await
+        {
+            self.begin(task, trace, &mut tasks);
         }
-    }
-
-    async fn drain(&self, mut tasks: JoinSet<()>) -> usize {
         let all = async {
             while let Some(ended) = tasks.join_next().await {
                 note(ended);
             }
         };
-        if timeout(self.config.limits.drain, all).await.is_ok() {
+        if timeout_at(deadline, all).await.is_ok() {
             return 0;
         }
         let unfinished = tasks.len();
         tracing::error!(unfinished, "the drain limit passed");
+        let held = std::mem::take(&mut *self.held.lock());
         tasks.shutdown().await;
+        let mut last_words: JoinSet<_> =
+            held.into_iter().map(|progress| async move { progress.send().await.ok() }).collect();
+        // What cannot be told is lost with the attempt; the task is not.
+        while let Ok(Some(_)) = timeout(LAST_WORDS, last_words.join_next()).await {}
         unfinished
     }
 }

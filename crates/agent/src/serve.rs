@@ -1,4 +1,4 @@
-//! `/health`, `/ready` and `/metrics`.
+//! `/health`, `/ready`, `/stats` and `/metrics`.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
@@ -19,12 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    backend::{mebibytes, timestamp},
-    handler::Handler,
-    runtime::Shared,
-    stats::resident_bytes,
-};
+use crate::{backend::timestamp, handler::Handler, metrics, runtime::Shared};
 
 /// Probes and a scraper; more is a mistake or an attack.
 const CONNECTIONS_MAX: usize = 16;
@@ -81,9 +76,12 @@ fn answer<H>(request: &Request<Incoming>, shared: &Shared<H>) -> Response<Full<B
             respond(ok_if(status.is_ready()), "application/json", json!({ "status": status }).to_string())
         }
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            respond(StatusCode::OK, "text/plain; version=0.0.4", metrics(shared))
+            respond(StatusCode::OK, metrics::CONTENT_TYPE, metrics::metrics(shared))
         }
-        (_, "/health" | "/healthz" | "/ready" | "/metrics") => {
+        (&Method::GET | &Method::HEAD, "/stats") => {
+            respond(StatusCode::OK, "application/json", json!({ "ollama_pool": metrics::pool(shared) }).to_string())
+        }
+        (_, "/health" | "/healthz" | "/ready" | "/metrics" | "/stats") => {
             respond(StatusCode::METHOD_NOT_ALLOWED, "text/plain", String::new())
         }
         _ => respond(StatusCode::NOT_FOUND, "text/plain", String::new()),
@@ -113,55 +111,9 @@ fn health<H>(shared: &Shared<H>) -> String {
         "backend_healthy": figures.backend_healthy,
         "circuit_breaker_status": shared.models.breaker().state_name(Instant::now()),
         "model": shared.config.model,
+        "main_loop_age_seconds": shared.turn_age().as_secs_f64(),
+        "task_silence_seconds": shared.held.silence().map(|silence| silence.as_secs_f64()),
         "timestamp": timestamp(),
     })
     .to_string()
-}
-
-fn metrics<H>(shared: &Shared<H>) -> String {
-    let figures = shared.stats.read();
-    let mut text = Exposition::default();
-    text.counter("tasks_processed", "Tasks completed and accepted.", figures.tasks_processed);
-    text.counter("tasks_failed", "Tasks reported as failed and accepted.", figures.tasks_failed);
-    text.counter("tasks_dropped", "Tasks finished when their lease was gone.", figures.tasks_dropped);
-    text.gauge("tasks_active", "Tasks held.", figures.tasks_active);
-    text.gauge("tasks_queued", "Tasks held that wait for a connection to the model server.", figures.tasks_queued);
-    text.counter("total_processing_time", "Seconds spent on tasks.", figures.processing_time.as_secs_f64());
-    text.gauge("avg_processing_time", "Seconds per task.", figures.average_seconds());
-    if let Some(last) = figures.last_task {
-        text.gauge("last_task_time", "When the last task ended, in Unix seconds.", last.as_second());
-    }
-    text.gauge("startup_time", "When the agent started, in Unix seconds.", shared.stats.started_at.as_second());
-    if let Some(bytes) = resident_bytes() {
-        text.gauge("memory_usage_mb", "Resident memory in MiB.", mebibytes(bytes));
-    }
-    text.gauge("cpu_usage_percent", "Share of one core.", shared.stats.cpu_percent());
-    text.counter("ollama_requests", "Calls to the model server.", figures.ollama_requests);
-    text.counter("ollama_failures", "Calls to the model server that failed.", figures.ollama_failures);
-    text.counter("ollama_pieces", "Pieces of answers received.", figures.pieces);
-    text.counter(
-        "circuit_breaker_trips",
-        "Times the model server was left alone after failures in a row.",
-        shared.models.breaker().trips(),
-    );
-    text.0
-}
-
-/// Prometheus text. The names are those of the agents that this base replaces, so they carry no `_total`.
-#[derive(Default)]
-struct Exposition(String);
-
-impl Exposition {
-    fn counter(&mut self, name: &str, help: &str, value: impl std::fmt::Display) {
-        self.sample("counter", name, help, value);
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl std::fmt::Display) {
-        self.sample("gauge", name, help, value);
-    }
-
-    fn sample(&mut self, kind: &str, name: &str, help: &str, value: impl std::fmt::Display) {
-        let name = format_args!("bellwether_agent_{name}");
-        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
-    }
 }

@@ -11,13 +11,23 @@ pub enum Status {
     Active,
     /// Holds as many tasks as it may.
     Busy,
-    /// The model server failed so often in a row that no task is taken until a probe succeeds.
+    /// The model server failed so often in a row that no task is taken until a probe succeeds; or the main loop hangs.
     Error,
     ShuttingDown,
     Stopped,
 }
 
 impl Status {
+    pub const ALL: [Self; 7] = [
+        Self::Initializing,
+        Self::Registering,
+        Self::Active,
+        Self::Busy,
+        Self::Error,
+        Self::ShuttingDown,
+        Self::Stopped,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Initializing => "initializing",

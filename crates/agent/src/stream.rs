@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use crate::http::HttpError;
+use crate::{connections::Lease, http::HttpError};
 
 const LINE_MAX: usize = 1 << 20;
 /// How long a body may take to end after its last line, so that its connection can be used again.
@@ -43,15 +43,17 @@ impl Lines {
         }
     }
 
-    /// Reads to the end of the body after the last line that matters.
-    pub(crate) async fn finish(mut self) {
+    /// Reads to the end of the body after the last line that matters, so that the connection can be used again.
+    pub(crate) async fn finish(mut self, lease: Lease) {
         let rest = async {
             while !self.ended && self.read(LINGER).await.is_ok() {
                 self.buffer.clear();
             }
         };
         // A body that does not end only costs its connection.
-        drop(timeout(LINGER, rest).await);
+        if timeout(LINGER, rest).await.is_ok() && self.ended {
+            lease.keep();
+        }
     }
 
     fn take_line(&mut self) -> Option<Bytes> {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 const NEXT: &str = "api/tasks/next/security";
 const GENERATE: &str = "ollama/api/generate";
+const VERSION: &str = "ollama/api/version";
 const COMPLETE: &str = "api/tasks/complete";
 const HEARTBEAT: &str = "api/agents/heartbeat";
 const REGISTER: &str = "api/agents/register";
