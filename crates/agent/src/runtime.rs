@@ -311,7 +311,7 @@ impl<H: Handler> Shared<H> {
     async fn rest_while_asking(&self) {
         sleep(QUIET_AFTER).await;
         self.rest();
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     fn begin(self: &Arc<Self>, task: Task, trace: Trace, tasks: &mut JoinSet<()>) {
