@@ -482,11 +482,6 @@ const CODES: &[(&str, &str)] = &[
          again with a fresh budget of attempts.",
     ),
     (
-        "BW0399",
-        "Queueing all dead letters again can be a lot of work for the agents, so somebody has to agree. On a terminal the \
-         command asks; elsewhere --yes says it. Nothing was queued again.",
-    ),
-    (
         "BW0401",
         "The controller refused what it was asked, and says why: a verb that does not fit the state of the \
          rollout, an agent or a phase that is not there, or another rollout under way.",

@@ -116,28 +116,25 @@ async fn dead(gateway: &Gateway, args: &Args) -> Result<Vec<String>, Failure> {
     let agents: BTreeSet<&str> = listed.tasks.iter().map(|task| task.agent.as_str()).collect();
     let what = format!("{} of {}", counted(listed.tasks.len(), "dead letter", "dead letters"), some(agents, 4));
     if !args.yes && !agreed(&what)? {
-        return Err(unconfirmed(&what, "it was not answered with yes"));
+        return Err(Failure::told(Exit::Error, vec![format!("{what}: left as they are")]));
     }
     Ok(listed.tasks.into_iter().map(|task| task.id).collect())
 }
 
 fn agreed(what: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
-        return Err(unconfirmed(what, "nobody can be asked: standard input is not a terminal"));
+        return Err(unasked("standard input is not a terminal, so that nobody can be asked"));
     }
     eprint!("queue {what} again? [y/N] ");
     let mut said = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut said)
-        .map_err(|error| unconfirmed(what, &format!("the answer could not be read: {error}")))?;
+    io::stdin().lock().read_line(&mut said).map_err(|error| unasked(&error.to_string()))?;
     Ok(matches!(said.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-fn unconfirmed(what: &str, why: &str) -> Failure {
-    Failure::error(
-        Diagnostic::new("BW0399", format!("{what}: not queued again"))
+fn unasked(why: &str) -> Failure {
+    Failure::invalid(vec![
+        Diagnostic::new("BW0319", "--yes is missing")
             .because(why)
-            .help("`bellwether tasks dead` shows them; --yes queues them again without asking"),
-    )
+            .help("`bellwether tasks dead` shows what would be queued again; --yes does it without asking"),
+    ])
 }

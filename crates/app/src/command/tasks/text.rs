@@ -107,7 +107,9 @@ pub(super) fn page(task: &Task, now: UnixMillis) -> Vec<String> {
         lines.push("  result".to_owned());
         lines.extend(cut(&whole(result.get())).into_iter().map(|line| format!("    {line}").trim_end().to_owned()));
     }
-    lines.extend(next(task));
+    if let Some(next) = next(task) {
+        lines.extend([String::new(), next]);
+    }
     lines
 }
 
@@ -119,10 +121,11 @@ pub(super) fn dead(tasks: &[Task], now: UnixMillis) -> Vec<String> {
     let mut lines = Vec::new();
     for task in tasks {
         let ended = task.finished_ms.unwrap_or(task.submitted_ms);
-        lines.push(clean(&format!("{}  {}  {}  {}", task.id, task.agent, outcome(task), ago(now.since(ended)))));
+        lines.push(clean(&format!("{}  {}, {}, {}", task.id, task.agent, outcome(task), ago(now.since(ended)))));
         let error = task.error.as_deref().unwrap_or("it left no error");
         lines.extend(wrap(&clean(error), WIDTH - 4).into_iter().take(4).map(|line| format!("    {line}")));
     }
+    lines.push(String::new());
     let count = counted(tasks.len(), "dead letter", "dead letters");
     lines.push(format!(
         "{count}; `bellwether tasks retry ID…` queues tasks again, `bellwether tasks retry --dead` all of them"
@@ -175,7 +178,11 @@ fn state(task: &Task, now: UnixMillis) -> String {
         Some(max) => format!("attempt {} of {max}", task.attempts),
         None => format!("attempt {}", task.attempts),
     };
-    let begun = if task.attempts == 0 { "not begun yet".to_owned() } else { format!("after {tries}") };
+    let begun = match (task.attempts, task.state.has_ended()) {
+        (0, false) => "not begun yet".to_owned(),
+        (0, true) => "never begun".to_owned(),
+        _ => format!("after {tries}"),
+    };
     match task.state {
         State::Delayed => match task.not_before_ms {
             Some(from) => format!("delayed for another {}, {begun}", about(from.since(now))),
@@ -192,7 +199,10 @@ fn state(task: &Task, now: UnixMillis) -> String {
 
 fn outcome(task: &Task) -> String {
     match task.state {
-        State::Failed => format!("failed, {} attempts", tries(task)),
+        State::Failed => match task.attempts_max {
+            Some(max) => format!("failed after {} of {}", task.attempts, counted(max as usize, "attempt", "attempts")),
+            None => format!("failed after {}", counted(task.attempts as usize, "attempt", "attempts")),
+        },
         state => state.to_string(),
     }
 }
@@ -298,3 +308,6 @@ fn harmless(c: char) -> char {
     let is_obeyed = c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if is_obeyed { '\u{fffd}' } else { c }
 }
+
+#[cfg(test)]
+mod tests;
