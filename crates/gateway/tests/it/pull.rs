@@ -15,8 +15,10 @@ impl World {
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
     }
 
+    /// The answer of the moment: the question is not held open.
     pub(crate) async fn next(&self, instance: u64) -> Answer {
-        self.http.get(&format!("/i/token-{instance}/api/tasks/next/worker")).await
+        let path = format!("/i/token-{instance}/api/tasks/next/worker");
+        self.http.call(Method::GET, &path, &[("Prefer", "wait=0")], "").await
     }
 
     pub(crate) async fn next_id(&self, instance: u64) -> Option<String> {
@@ -140,7 +142,8 @@ async fn an_agent_of_many_places_holds_that_many() {
     for id in ["t1", "t2", "t3", "t4"] {
         world.submit(id).await;
     }
-    let ask = || world.http.call(Method::GET, "/i/token-1/api/tasks/next/worker", &[("X-Bellwether-Tasks", "2")], "");
+    let of_two = [("X-Bellwether-Tasks", "2"), ("Prefer", "wait=0")];
+    let ask = || world.http.call(Method::GET, "/i/token-1/api/tasks/next/worker", &of_two, "");
     assert_eq!(ask().await.json()["id"], "t1");
     assert_eq!(ask().await.json()["id"], "t2");
     assert_eq!(ask().await.status, StatusCode::NO_CONTENT);
@@ -158,7 +161,7 @@ async fn what_ended_is_counted_by_what_it_carried() {
     for (id, report) in [
         ("t1", r#""status":"completed","result":{"response":"yes"}"#),
         ("t2", r#""status":"completed","result":{"response":""}"#),
-        ("t3", r#""status":"failed","error":"broke""#),
+        ("t3", r#""status":"failed","error":"broke","retry":false"#),
     ] {
         world.submit(id).await;
         world.next_id(BLUE).await;

@@ -19,7 +19,10 @@ async fn a_key_that_is_known_is_not_taken_twice() {
     world.complete(BLUE, "key-1").await;
     assert_eq!(world.http.post("/tasks", task).await.status, StatusCode::OK, "known after its end too");
     let counts = world.http.get("/tasks").await.json();
-    assert_eq!(counts, serde_json::json!({"queued": 0, "leased": 0, "completed": 1, "failed": 0}));
+    let expected = serde_json::json!({
+        "delayed": 0, "queued": 0, "leased": 0, "completed": 1, "failed": 0, "expired": 0, "cancelled": 0
+    });
+    assert_eq!(counts, expected);
 }
 
 #[tokio::test]
