@@ -18,7 +18,7 @@ use bellwether_core::{
     port::gateway::{GatewayAnswer, GatewayEvent, GatewayIntent, PROTOCOL},
 };
 use bellwether_link::{Client, Events, Hello};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     languages::{link, node_modules, python, root},
@@ -81,6 +81,20 @@ fn no_call_of_any_client_reaches_the_model_server_unidentified() {
     assert_eq!(serve.ended(Duration::from_secs(30)).0, Some(0));
     assert_eq!(left(&dir), Vec::<String>::new());
     fs::remove_dir_all(&dir).expect("it can be removed");
+}
+
+#[test]
+fn the_table_of_clients_names_the_versions_that_are_tested() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("it is there");
+    let table = read("docs/identity.md");
+    let python = read("crates/app/tests/it/clients/requirements.txt");
+    let packages: Value = serde_json::from_str(&read("crates/app/tests/it/clients/package.json")).expect("JSON");
+    let node = packages["dependencies"].as_object().expect("packages").iter();
+    let node = node.map(|(name, version)| format!("JavaScript `{name}` {}", version.as_str().expect("a version")));
+    let python = python.lines().filter_map(|line| line.split_once("=="));
+    for tested in python.map(|(name, version)| format!("`{name}` {version}")).chain(node) {
+        assert!(table.contains(&tested), "{tested}");
+    }
 }
 
 /// A directory to serve from, and the clients that this machine has.
