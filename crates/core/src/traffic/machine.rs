@@ -402,7 +402,17 @@ impl Traffic {
 
     /// The answer with this task found nobody.
     pub fn undelivered(&mut self, now: Now, to: InstanceId, granted: &Granted, changes: &mut Vec<Change>) {
-        self.queue.undelivered(now, granted, to, changes);
+        if TryOuts::is_one(&granted.id) {
+            self.tryouts.undelivered(to, &granted.id);
+        } else {
+            self.queue.undelivered(now, granted, to, changes);
+        }
+    }
+
+    /// The instance says that it stops working: what it holds is queued again, and nobody is to blame.
+    pub fn leave(&mut self, now: Now, instance: InstanceId, changes: &mut Vec<Change>) {
+        self.questions.close(instance);
+        self.queue.take_back(now, instance, LeaseEnd::Returned, changes);
     }
 
     /// A task that came in with the question of the instance, and is for it alone. None if it is here already, or if

@@ -75,6 +75,15 @@ impl TryOuts {
         })
     }
 
+    /// It never reached the instance, and can be given anew.
+    pub(super) fn undelivered(&mut self, to: InstanceId, task: &TaskId) {
+        if let Some(it) = self.open.get_mut(&to)
+            && *task == id(to, it.number)
+        {
+            it.given = None;
+        }
+    }
+
     /// None if this instance was never given such a task.
     pub(super) fn answered(&mut self, now: Nanos, by: InstanceId, task: &TaskId, good: bool) -> Option<Answered> {
         let it = self.open.get_mut(&by)?;
@@ -139,6 +148,15 @@ mod tests {
         assert!(!all.passed(ONE));
         assert_eq!(all.next(at(62), ONE, 3, LEASE), None);
         assert_eq!(all.next(at(63), ONE, 3, LEASE), Some(second), "it may have been lost on the way");
+    }
+
+    #[test]
+    fn what_never_arrived_is_given_anew() {
+        let mut all = TryOuts::default();
+        all.begin(ONE);
+        let task = all.next(at(0), ONE, 3, LEASE).unwrap();
+        all.undelivered(ONE, &task.id);
+        assert_eq!(all.next(at(1), ONE, 3, LEASE), Some(task));
     }
 
     #[test]
