@@ -97,10 +97,16 @@ impl Queue {
         });
         for mut task in by_grant {
             queue.last_arrival = queue.last_arrival.max(task.submitted);
-            task.begin_due = task.begin_by.map(|by| now.mono + by.since(now.wall));
+            // A wall clock that was set back must not make anybody wait longer than it was to wait at first.
+            let left = |until: UnixMillis, at_most: Millis| until.since(now.wall).min(at_most);
+            task.begin_due = task.begin_by.map(|by| now.mono + left(by, by.since(task.submitted)));
             match task.state {
                 State::Queued { .. } => queue.enqueue(now, task),
-                State::Delayed { until, .. } => queue.put_off(now, until, task),
+                State::Delayed { until, .. } => {
+                    let put_off_by_us = task.failed_by.is_some();
+                    let at_most = if put_off_by_us { queue.policy.backoff_max } else { until.since(task.submitted) };
+                    queue.put_off(now, until, left(until, at_most), task);
+                }
                 State::Leased(mut lease) => {
                     let age = now.wall.since(lease.granted_at);
                     lease.granted = Nanos(now.mono.0.saturating_sub(age.0.saturating_mul(1_000_000)));
@@ -192,7 +198,7 @@ impl Queue {
             let until = now.wall + entry.delay;
             task.state = State::Delayed { until, due: now.mono + entry.delay };
             changes.push(Change::Queued { task: task.clone() });
-            self.put_off(now, until, task);
+            self.put_off(now, until, entry.delay, task);
         } else {
             changes.push(Change::Queued { task: task.clone() });
             self.enqueue(now, task);
@@ -400,7 +406,7 @@ impl Queue {
         task.state = State::Delayed { until, due: now.mono + wait };
         let lease_micros = held_for(now, &lease);
         changes.push(Change::Retried { task: task.clone(), lease, lease_micros });
-        self.put_off(now, until, task);
+        self.put_off(now, until, wait, task);
     }
 
     /// Ends a lease without a report: the task is queued again, or given up if it had its attempts.
@@ -453,8 +459,8 @@ impl Queue {
         self.wait(task);
     }
 
-    fn put_off(&mut self, now: Now, until: UnixMillis, mut task: Task) {
-        let due = now.mono + until.since(now.wall);
+    fn put_off(&mut self, now: Now, until: UnixMillis, wait: Millis, mut task: Task) {
+        let due = now.mono + wait;
         task.state = State::Delayed { until, due };
         self.delayed.insert((due, task.id.clone()));
         self.wait(task);

@@ -5,10 +5,11 @@ use crate::{
     id::{InstanceToken, ModelName},
     spec::Delivery,
     time::UnixMillis,
-    traffic::State,
+    traffic::{End, State},
 };
 
 mod model;
+mod protocol;
 
 fn policy() -> TaskPolicy {
     TaskPolicy {
