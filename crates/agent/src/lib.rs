@@ -4,6 +4,7 @@
 //! what came of it. A failure of the model server is reported as a failure, never as an empty success. When
 //! asked to end it takes nothing more, finishes what it holds, and says so.
 
+mod alone;
 mod backend;
 mod ballast;
 mod base;
@@ -28,6 +29,7 @@ mod task;
 mod trace;
 mod work;
 
+pub use alone::Alone;
 pub use base::Base;
 pub use config::{BadConfig, Config, Limits};
 pub use fault::{BadFault, Fault};

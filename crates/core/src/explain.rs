@@ -401,6 +401,23 @@ const CODES: &[(&str, &str)] = &[
          are errors[=SHARE], latency[=TIMES], leak[=RATE[:MOST]], crash[=SECONDS], hang and swallow; docs/agent.md says \
          what each does. An empty value means no fault.",
     ),
+    (
+        "BW0366",
+        "An agent that was asked to answer by itself, with --once or --lines, found no model server at the address named. \
+         Start Ollama, or say where it is with --ollama, OLLAMA_BASE_URL, OLLAMA_URL or OLLAMA_HOST; the first that is \
+         set counts.",
+    ),
+    (
+        "BW0367",
+        "The model server does not have the model. Names count with their tag: `phi3` means `phi3:latest`. Nothing is \
+         pulled by itself.",
+    ),
+    (
+        "BW0368",
+        "An agent that was asked to answer by itself, with --once or --lines, could not. The cause is the model server's, \
+         or that the answer was empty.",
+    ),
+    ("BW0369", "What was to be put to the model could not be read from standard input. It must be UTF-8 text."),
     ("BW0370", "The rate at which the load generator submits tasks is a number above 0, in tasks per second."),
     (
         "BW0371",

@@ -1,6 +1,9 @@
 //! `bellwether agent`: the asynchronous base with the handler that puts a task's prompt to the model.
 
-use std::{env, fs, io, path::PathBuf, time::Duration};
+mod alone;
+mod log;
+
+use std::{env, fs, path::PathBuf, time::Duration};
 
 use bellwether_agent::{BadFault, Config, Ended, Fault, PromptHandler, StartError};
 use bellwether_core::diagnostic::Diagnostic;
@@ -13,7 +16,24 @@ use crate::{
     runtime,
 };
 
+const HELP: &str = "\
+Examples:
+  Take tasks from a backend until SIGTERM:
+    AGENT_NAME=auditor AGENT_TYPE=security BACKEND_URL=http://127.0.0.1:7400 bellwether agent --model phi3:mini
+  Without any backend:
+    bellwether agent --model phi3:mini --prompt-file reviewer.txt --once \"is `rm -rf $DIR` safe?\"
+    cat questions.txt | bellwether agent --model phi3:mini --lines
+
+Environment:
+  OLLAMA_BASE_URL, OLLAMA_URL, OLLAMA_HOST  the model server, if --ollama does not say; the first that is set
+  PORT or HEALTH_PORT, BELLWETHER_ADDRESS   where to serve /health, /ready, /stats and /metrics
+  LOG_LEVEL                                 debug, info, warning or error
+  LOG_FORMAT                                json: one object a line
+
+Exit codes: 0 all that was held is finished or answered, 1 something failed or was cut, 2 a wrong flag or variable.";
+
 #[derive(clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// Name of the agent
     #[arg(long, env = "AGENT_NAME", default_value = "agent")]
@@ -24,18 +44,34 @@ pub(crate) struct Args {
     /// Model that answers the prompts
     #[arg(long, env = "MODEL_NAME", default_value = "tinyllama")]
     model: String,
+    /// Where the model server is
+    #[arg(long, value_name = "URL")]
+    ollama: Option<String>,
+    /// Where tasks come from
+    #[arg(long, env = "BACKEND_URL", value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    backend: String,
+    /// Put this text to the model, print the answer and end; `-` reads the text from standard input
+    #[arg(long, value_name = "TEXT", conflicts_with = "lines")]
+    once: Option<String>,
+    /// Put each line of standard input to the model and print the answers as JSON, a line each, in the same order
+    #[arg(long)]
+    lines: bool,
     /// Tasks held at once
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: u16,
     /// File whose text is given to the model as system prompt
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
+    /// Load the model before the first task, and have the model server keep it for so long after each: 30m, or -1 for
+    /// ever
+    #[arg(long, env = "BELLWETHER_AGENT_PRELOAD", value_name = "SPAN", allow_hyphen_values = true)]
+    preload: Option<String>,
     /// Seconds that what is held may take to finish after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
     /// Be faulty on purpose, for rehearsals: errors[=30%], latency[=3], leak[=8MiB[:256MiB[:0]]], crash[=2], hang or
     /// swallow
-    #[arg(long, env = "BELLWETHER_FAULT", value_name = "KIND", hide_short_help = true)]
+    #[arg(long, env = "BELLWETHER_FAULT", value_name = "KIND", help_heading = "To rehearse what goes wrong", hide_short_help = true)]
     fault: Option<String>,
     /// Only agents of these names or types are faulty
     #[arg(
@@ -43,15 +79,15 @@ pub(crate) struct Args {
         env = "BELLWETHER_FAULT_AGENTS",
         value_name = "NAMES",
         value_delimiter = ',',
-        hide_short_help = true,
+        help_heading = "To rehearse what goes wrong", hide_short_help = true,
         hide_env_values = true
     )]
     fault_agents: Vec<String>,
     /// The fault sleeps until this file is there
-    #[arg(long, env = "BELLWETHER_FAULT_FROM", value_name = "FILE", hide_short_help = true)]
+    #[arg(long, env = "BELLWETHER_FAULT_FROM", value_name = "FILE", help_heading = "To rehearse what goes wrong", hide_short_help = true)]
     fault_from: Option<PathBuf>,
     /// Seconds in which it does nothing before it registers, to stand for an agent that loads much
-    #[arg(long, env = "BELLWETHER_AGENT_BOOT", value_name = "SECONDS", default_value_t = 0.0, hide_short_help = true)]
+    #[arg(long, env = "BELLWETHER_AGENT_BOOT", value_name = "SECONDS", default_value_t = 0.0, help_heading = "To rehearse what goes wrong", hide_short_help = true)]
     boot_delay: f64,
     /// MiB of memory that it holds for nothing, to stand for a heavy agent
     #[arg(
@@ -59,7 +95,7 @@ pub(crate) struct Args {
         env = "BELLWETHER_AGENT_BALLAST_MB",
         value_name = "MIB",
         default_value_t = 0,
-        hide_short_help = true,
+        help_heading = "To rehearse what goes wrong", hide_short_help = true,
         value_parser = clap::value_parser!(u64).range(..=1 << 20)
     )]
     ballast: u64,
@@ -80,20 +116,35 @@ impl Args {
     }
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
-    log_to_stderr();
+pub(crate) fn run(mut args: Args) -> Outcome {
+    let (once, lines) = (args.once.take(), args.lines);
     let config = config(args)?;
+    // What is asked by hand is answered by hand.
+    let level = if once.is_some() || lines { Level::ERROR } else { Level::INFO };
+    log::start(&config.agent_name, level);
+    if let Some(text) = once {
+        return runtime::block_on(alone::once(&config, text))?;
+    }
+    if lines {
+        return runtime::block_on(alone::lines(&config))?;
+    }
     let ended = runtime::block_on(serve(config))??;
     Ok(if ended.unfinished == 0 { Exit::Done } else { Exit::Error })
 }
 
 fn config(args: Args) -> Result<Config, Failure> {
-    let mut config = Config::from_lookup(|variable| env::var(variable).ok()).map_err(|error| {
+    let lookup = |variable: &str| match variable {
+        "BACKEND_URL" => Some(args.backend.clone()),
+        "OLLAMA_BASE_URL" if args.ollama.is_some() => args.ollama.clone(),
+        _ => env::var(variable).ok(),
+    };
+    let mut config = Config::from_lookup(lookup).map_err(|error| {
         Failure::invalid(vec![
             Diagnostic::new("BW0360", error.to_string())
                 .help("correct the variable, or leave it out to get its default"),
         ])
     })?;
+    config.preload = args.preload.clone();
     config.fault = args.fault()?;
     config.fault_from = args.fault_from.clone();
     config.boot_delay = Duration::try_from_secs_f64(args.boot_delay).map_err(|error| {
@@ -142,17 +193,4 @@ fn on(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| {
         Failure::error(Diagnostic::new("BW0364", "the agent cannot listen for signals").because(error))
     })
-}
-
-/// `LOG_LEVEL` as the agents of the seed know it. A filter by module would cost each of hundreds of processes
-/// a megabyte.
-fn log_to_stderr() {
-    let level = match env::var("LOG_LEVEL").unwrap_or_default().to_ascii_uppercase().as_str() {
-        "TRACE" => Level::TRACE,
-        "DEBUG" => Level::DEBUG,
-        "WARNING" | "WARN" => Level::WARN,
-        "ERROR" | "CRITICAL" => Level::ERROR,
-        _ => Level::INFO,
-    };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false).init();
 }

@@ -10,7 +10,11 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_args: Args) -> Outcome {
     match legacy_agent::Config::from_env() {
-        Ok(config) => legacy_agent::run(config),
+        Ok(config) => {
+            // Agents of its kind are small scripts. What reading this binary's command line took is not theirs.
+            bellwether_agent::release_idle_memory();
+            legacy_agent::run(config)
+        }
         Err(error) => Err(Failure::invalid(vec![
             Diagnostic::new("BW0360", error.to_string())
                 .help("correct the variable, or leave it out to get its default"),
