@@ -10,6 +10,7 @@ use crate::{
 
 mod model;
 mod protocol;
+mod wishes;
 
 fn policy() -> TaskPolicy {
     TaskPolicy {
