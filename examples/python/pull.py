@@ -48,13 +48,14 @@ class Agent:
                     self.report(task, self.outcome(task))
         except Stopped:
             pass
+        self.interruptible = False
         self.status = "stopped"
         self.beat()
 
     def stop(self, _signal, _frame):
         self.stopping, self.status = True, "shutting_down"
         if self.interruptible:
-            # A task that was just being handed to us goes back to the queue when we end; no attempt is counted.
+            # A task that was just being handed to us goes back to the queue when we end.
             raise Stopped
 
     def register(self):

@@ -10,6 +10,7 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -105,7 +106,12 @@ fn clients(dir: &Path) -> Vec<Row> {
         // Copied, because Node looks for packages beside the file that a link leads to.
         fs::copy(file.path(), dir.join("clients").join(file.file_name())).expect("copied");
     }
-    let mut rows = Vec::from(SHELL);
+    let mut rows = Vec::new();
+    if Command::new("curl").arg("--version").output().is_ok() {
+        rows.extend(SHELL);
+    } else {
+        println!("skipped: curl is not installed");
+    }
     if let Some(environment) = python() {
         link(&environment, &dir.join(".venv"));
         rows.extend(PYTHON);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     languages::{link, python, root},
-    world::{Setup, World, account, all_on, assert_nothing_lost, get, post, scratch},
+    world::{Setup, World, account, all_on, assert_nothing_lost, get, post, scratch, signal},
 };
 
 /// The example's own files but for their times, in a directory as its README makes it.
@@ -52,6 +52,7 @@ fn python_agents_that_pull_move_from_the_ollama_package_to_the_openai_package() 
     let load = world.load();
     completes(&world);
     assert_nothing_lost(&account(load));
+    finishes_its_task_when_it_is_told_to_end(&world);
     world.end();
 }
 
@@ -72,7 +73,43 @@ fn a_python_agent_that_is_pushed_to_moves_to_its_next_revision() {
         }
     }
     assert_eq!(revision(), "v2");
+    finishes_its_request_when_it_is_told_to_end(&world);
     world.end();
+}
+
+/// The model takes about four seconds for it.
+const LONG: &str = "Tell the whole story in about 4000 words.";
+
+fn finishes_its_task_when_it_is_told_to_end(world: &World) {
+    let task = json!({"id": "long", "agent": "planner", "prompt": LONG});
+    assert_eq!(post(&world.gateway, "/tasks", &task).0, 202);
+    world.until("the model works for it", |status| status["live"]["slots_busy"] == 1);
+    let held = get(&world.gateway, "/tasks/long");
+    assert_eq!((&held["state"], &held["attempts"]), (&"leased".into(), &1.into()), "{held}");
+    let told = tell_to_end(world, "planner");
+    let done = get(&world.gateway, "/tasks/long?wait_ms=30000");
+    assert_eq!((&done["state"], &done["attempts"]), (&"completed".into(), &1.into()), "{done}");
+    ends(world, told);
+}
+
+fn tell_to_end(world: &World, agent: &str) -> u32 {
+    let pid = world.pid_of(agent, "green").expect("green runs");
+    signal(pid, "TERM");
+    pid
+}
+
+fn ends(world: &World, pid: u32) {
+    world.until("it has ended", |_| fs::metadata(format!("/proc/{pid}")).is_err());
+}
+
+fn finishes_its_request_when_it_is_told_to_end(world: &World) {
+    let gateway = world.gateway.clone();
+    let asking = thread::spawn(move || post(&gateway, "/a/greeter/execute", &json!({"task": LONG})));
+    world.until("the model works for it", |status| status["live"]["slots_busy"] == 1);
+    let told = tell_to_end(world, "greeter");
+    let (status, answer) = asking.join().expect("the asking does not panic");
+    assert_eq!((status, &answer["status"]), (200, &"completed".into()), "{answer}");
+    ends(world, told);
 }
 
 /// One request after the other, none of them repeated, until it is told to end.
