@@ -1,7 +1,7 @@
 //! `bellwether load`: an open-loop load generator that keeps an account of every task.
 
 use std::{
-    io::{self, Write},
+    io::{self, BufRead, Write},
     path::PathBuf,
     thread,
     time::Duration,
@@ -11,7 +11,7 @@ use bellwether_core::{diagnostic::Diagnostic, spec::unit};
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
+    sync::mpsc,
     time::{MissedTickBehavior, interval, sleep},
 };
 
@@ -39,9 +39,15 @@ pub(crate) struct Args {
     /// How long to submit, such as 60s or 5m; without it until Ctrl-C
     #[arg(long = "for", value_name = "SPAN", value_parser = span)]
     duration: Option<Duration>,
-    /// Submit until standard input is closed
+    /// Submit so many tasks
+    #[arg(long, value_name = "N")]
+    tasks: Option<u64>,
+    /// Submit until standard input is closed; each line that is written to it opens a window of that name in the account
     #[arg(long)]
     until_stdin_closes: bool,
+    /// Repeat a submission whose answer was lost, under the same id, for so long; without it, it has failed
+    #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = span)]
+    repeat_for: Duration,
     /// How long to wait at the end for tasks that are still open
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = span)]
     settle: Duration,
@@ -102,6 +108,8 @@ async fn drive(args: &Args, targets: Targets) -> Result<Report, Failure> {
         prompt_tokens: args.prompt_tokens,
         output_tokens: args.output_tokens,
         seed: args.seed,
+        tasks: args.tasks,
+        repeat_for: args.repeat_for,
         settle: args.settle,
         first_window: "load".to_owned(),
     };
@@ -112,7 +120,8 @@ async fn drive(args: &Args, targets: Targets) -> Result<Report, Failure> {
     select! {
         () = progress(&load) => {}
         () = elapsed(args.duration) => {}
-        () = stdin_closed(args.until_stdin_closes) => {}
+        () = load.submitted() => {}
+        () = stdin_closed(&load, args.until_stdin_closes) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
@@ -149,20 +158,26 @@ async fn elapsed(duration: Option<Duration>) {
     }
 }
 
-async fn stdin_closed(wanted: bool) {
+async fn stdin_closed(load: &Handle, wanted: bool) {
     if !wanted {
         std::future::pending::<()>().await;
     }
-    let (tell, closed) = oneshot::channel();
+    let (tell, mut lines) = mpsc::channel(1);
     // A thread that may sit in a read until the process ends; the runtime must not wait for it.
     let reader = thread::Builder::new().name("stdin".into()).spawn(move || {
         // An error ends it as the end does: nobody can close it any more.
-        let _ended = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        // Told too late is not told at all.
-        let _late = tell.send(());
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if tell.blocking_send(line).is_err() {
+                return;
+            }
+        }
     });
     match reader {
-        Ok(_detached) => drop(closed.await),
+        Ok(_detached) => {
+            while let Some(name) = lines.recv().await {
+                load.mark(&name);
+            }
+        }
         Err(error) => tracing::warn!(%error, "standard input cannot be watched"),
     }
 }

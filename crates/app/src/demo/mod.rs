@@ -191,6 +191,8 @@ impl Demo {
             rate: scenario.rate,
             prompt_tokens: 12,
             output_tokens: None,
+            tasks: None,
+            repeat_for: Duration::ZERO,
             seed: self.seed,
             settle: scenario.settle.to_std(),
             first_window: "warm-up".to_owned(),

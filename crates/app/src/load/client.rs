@@ -41,6 +41,16 @@ pub(crate) enum Refusal {
     TooManyInFlight,
 }
 
+impl Refusal {
+    /// Whether the gateway took the task is not known.
+    pub(super) const fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Connect | Self::Broken | Self::TimedOut => true,
+            Self::Status(_) | Self::Malformed | Self::TooManyInFlight => false,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -20,9 +20,11 @@ pub(crate) struct Ledger {
     entries: Vec<Entry>,
     requests: Requests,
     tasks: TaskCounts,
-    reattempted: u64,
+    /// Accepted completions by the attempt that they are of.
+    attempts: BTreeMap<u32, u64>,
     polls: Polls,
     refusals: BTreeMap<Refusal, u64>,
+    unanswered: BTreeMap<Refusal, u64>,
     latency: Histogram,
     /// The last is open.
     windows: Vec<Window>,
@@ -70,9 +72,10 @@ impl Ledger {
             entries: Vec::new(),
             requests: Requests::default(),
             tasks: TaskCounts::default(),
-            reattempted: 0,
+            attempts: BTreeMap::new(),
             polls: Polls::default(),
             refusals: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
             latency: Histogram::default(),
             windows: vec![Window { name: first_window.to_owned(), ..Window::default() }],
         }
@@ -105,6 +108,11 @@ impl Ledger {
         self.requests.failed += 1;
         self.window().requests.failed += 1;
         *self.refusals.entry(why).or_default() += 1;
+    }
+
+    /// A submission got no answer and is made again.
+    pub(crate) fn unanswered(&mut self, why: Refusal) {
+        *self.unanswered.entry(why).or_default() += 1;
     }
 
     /// An accepted completion was seen. Those of others are passed over.
@@ -150,7 +158,7 @@ impl Ledger {
             requests: self.requests,
             tasks: self.tasks,
             open: self.open(),
-            reattempted: self.reattempted,
+            reattempted: self.reattempted(),
             window: window.map(|window| window.name.clone()).unwrap_or_default(),
             latency: window.map(|window| Latency::of(&window.latency)).unwrap_or_default(),
         }
@@ -161,13 +169,16 @@ impl Ledger {
         let lost = |entry: &Entry| entry.answer == Answer::Accepted && entry.first.is_none();
         let lost = self.entries.iter().enumerate().filter(|(_, entry)| lost(entry)).take(LOST_NAMED_MAX);
         Report {
+            name: self.name.clone(),
             seconds: now.as_secs_f64(),
             requests: self.requests,
             tasks: TaskCounts { lost: self.open(), ..self.tasks },
-            reattempted: self.reattempted,
+            reattempted: self.reattempted(),
+            attempts: self.attempts.clone(),
             latency: Latency::of(&self.latency),
             polls: self.polls,
-            refusals: self.refusals.iter().map(|(why, count)| (why.to_string(), *count)).collect(),
+            refusals: in_words(&self.refusals),
+            unanswered: in_words(&self.unanswered),
             lost_ids: lost.map(|(number, _)| format!("{}-{number}", self.name)).collect(),
             windows: self.windows.iter().map(|window| window.report(now)).collect(),
         }
@@ -176,7 +187,7 @@ impl Ledger {
     fn close(&mut self, first: First, sent: Duration) {
         let micros = u64::try_from(first.seen.saturating_sub(sent).as_micros()).unwrap_or(u64::MAX);
         self.latency.record(micros);
-        self.reattempted += u64::from(first.attempt > 1);
+        *self.attempts.entry(first.attempt).or_default() += 1;
         let window = self.window();
         window.latency.record(micros);
         if first.completed {
@@ -186,6 +197,10 @@ impl Ledger {
             window.failed += 1;
             self.tasks.failed += 1;
         }
+    }
+
+    fn reattempted(&self) -> u64 {
+        self.attempts.range(2..).map(|(_, tasks)| tasks).sum()
     }
 
     fn entry(&mut self, number: u64) -> Option<&mut Entry> {
@@ -203,6 +218,10 @@ impl Ledger {
         let last = self.windows.len() - 1;
         &mut self.windows[last]
     }
+}
+
+fn in_words(causes: &BTreeMap<Refusal, u64>) -> BTreeMap<String, u64> {
+    causes.iter().map(|(why, count)| (why.to_string(), *count)).collect()
 }
 
 impl Window {
@@ -255,7 +274,7 @@ mod tests {
         let counts = TaskCounts { submitted: 4, completed: 2, failed: 1, lost: 1, duplicated: 1, unacknowledged: 0 };
         assert_eq!(report.tasks, counts);
         assert_eq!(report.lost_ids, ["run-3"]);
-        assert_eq!(report.reattempted, 1);
+        assert_eq!((report.reattempted, report.attempts), (1, BTreeMap::from([(1, 2), (2, 1)])));
         assert_eq!(report.refusals["status 429"], 1);
     }
 

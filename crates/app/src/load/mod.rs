@@ -1,8 +1,8 @@
 //! Open-loop load: tasks arrive when chance says so, whatever became of those before, and every one of them is
 //! kept in a ledger from its submission to its accepted completions.
 //!
-//! The generator never repeats a submission. What it reports is what a client saw; nothing comes from agents
-//! or from the gateway's own counters.
+//! The generator repeats no submission, unless it is told to where the answer was lost, and then under the same
+//! id. What it reports is what a client saw; nothing comes from agents or from the gateway's own counters.
 
 mod client;
 mod follow;
@@ -41,6 +41,10 @@ pub(crate) struct Options {
     pub(crate) output_tokens: Option<usize>,
     /// Of arrivals, targets and prompts.
     pub(crate) seed: u64,
+    /// As many tasks as are submitted; without it they come until [`Handle::stop`].
+    pub(crate) tasks: Option<u64>,
+    /// How long a submission that got no answer is made again under its id. After that it counts as failed.
+    pub(crate) repeat_for: Duration,
     /// How long tasks that are still open at the end are waited for.
     pub(crate) settle: Duration,
     /// Name of the window that is open from the start.
@@ -59,6 +63,8 @@ struct Run {
     closed: Notify,
     /// No more arrivals.
     stop: CancellationToken,
+    /// There are no more, and all were answered.
+    spent: CancellationToken,
     /// No more long polls.
     end: CancellationToken,
 }
@@ -96,6 +102,7 @@ impl Load {
             began: Instant::now(),
             closed: Notify::new(),
             stop: CancellationToken::new(),
+            spent: CancellationToken::new(),
             end: CancellationToken::new(),
         });
         let submitting = tokio::spawn(submit::submit(run.clone()));
@@ -114,6 +121,11 @@ impl Handle {
     pub(crate) fn mark(&self, name: &str) {
         let now = self.run.now();
         self.run.ledger().mark(name, now);
+    }
+
+    /// All tasks that were asked for are submitted and answered. Waits for ever where no number was given.
+    pub(crate) async fn submitted(&self) {
+        self.run.spent.cancelled().await;
     }
 
     /// Stops the arrivals, waits for what is open, and closes the books.

@@ -64,15 +64,21 @@ pub(crate) struct Account {
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
+    /// What the ids of the run's tasks begin with; a number from 0 follows.
+    pub(crate) name: String,
     pub(crate) seconds: f64,
     pub(crate) requests: Requests,
     pub(crate) tasks: TaskCounts,
     /// Tasks whose accepted completion was not of the first attempt.
     pub(crate) reattempted: u64,
+    /// Tasks by the attempt of their accepted completion.
+    pub(crate) attempts: BTreeMap<u32, u64>,
     pub(crate) latency: Latency,
     pub(crate) polls: Polls,
     /// Failed submissions by cause.
     pub(crate) refusals: BTreeMap<String, u64>,
+    /// Answers that were lost, by cause; each submission was made again under its id.
+    pub(crate) unanswered: BTreeMap<String, u64>,
     /// Some of the lost, to ask the gateway about.
     pub(crate) lost_ids: Vec<String>,
     pub(crate) windows: Vec<WindowReport>,
@@ -138,6 +144,9 @@ impl fmt::Display for Report {
         writeln!(f, "requests  {} in {seconds:.1} s, {} failed", requests.total, requests.failed)?;
         for (why, count) in &self.refusals {
             writeln!(f, "          {count} × {why}")?;
+        }
+        for (why, count) in &self.unanswered {
+            writeln!(f, "          {count} × submitted again: {why}")?;
         }
         writeln!(
             f,

@@ -2,25 +2,29 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{select, task::JoinSet, time::sleep};
 
 use super::{Run, client::Refusal, prompt::prompt};
 
 /// Submissions without an answer. What would come on top is counted as failed.
 const IN_FLIGHT_MAX: usize = 1024;
+const AGAIN_FIRST: Duration = Duration::from_millis(50);
+const AGAIN_LONGEST: Duration = Duration::from_secs(1);
 
 pub(super) async fn submit(run: Arc<Run>) {
     let mut chance = fastrand::Rng::with_seed(run.options.seed);
     let mut in_flight = JoinSet::new();
     let mut due = Duration::ZERO;
-    loop {
+    let mut left = run.options.tasks.unwrap_or(u64::MAX);
+    while left > 0 {
         due += gap(run.options.rate, &mut chance);
         select! {
             biased;
             () = run.stop.cancelled() => break,
             () = sleep(due.saturating_sub(run.now())) => {}
         }
+        left -= 1;
         while in_flight.try_join_next().is_some() {}
         // Counted from when it was due: a generator that is late must not make the system look fast.
         let number = run.ledger().send(due);
@@ -34,7 +38,7 @@ pub(super) async fn submit(run: Arc<Run>) {
         let task = json!({ "id": id, field: target, "prompt": prompt });
         let run = run.clone();
         in_flight.spawn(async move {
-            let answer = run.client.submit(&id, &task).await;
+            let answer = until_answered(&run, &id, &task).await;
             let now = run.now();
             let mut ledger = run.ledger();
             match answer {
@@ -44,6 +48,25 @@ pub(super) async fn submit(run: Arc<Run>) {
         });
     }
     while in_flight.join_next().await.is_some() {}
+    if left == 0 {
+        run.spent.cancel();
+    }
+}
+
+/// An answer that was lost says nothing of the task; the same submission under the same id asks again and adds nothing.
+async fn until_answered(run: &Run, id: &str, task: &Value) -> Result<(), Refusal> {
+    let deadline = run.now() + run.options.repeat_for;
+    let mut again = AGAIN_FIRST;
+    loop {
+        match run.client.submit(id, task).await {
+            Err(refusal) if refusal.is_no_answer() && run.now() + again < deadline => {
+                run.ledger().unanswered(refusal);
+                sleep(again).await;
+                again = (again * 2).min(AGAIN_LONGEST);
+            }
+            answered => return answered,
+        }
+    }
 }
 
 /// The time to the next arrival of a Poisson process.

@@ -93,6 +93,9 @@ async fn submit(state: &State, body: &[u8]) -> Option<(u16, Value)> {
     let id = task["id"].clone();
     let nth = {
         let mut books = state.books.lock().unwrap();
+        if books.submitted.iter().any(|known| known["id"] == id) {
+            return Some((200, json!({"id": id, "agent": "x"})));
+        }
         books.submitted.push(task);
         books.submitted.len() - 1
     };
@@ -185,6 +188,8 @@ fn options(gateway: &Gateway) -> Options {
         prompt_tokens: 8,
         output_tokens: None,
         seed: 11,
+        tasks: None,
+        repeat_for: Duration::ZERO,
         settle: Duration::from_secs(10),
         first_window: "baseline".to_owned(),
     }
@@ -242,6 +247,33 @@ async fn refusals_are_counted_and_never_repeated() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), submitted.len());
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_under_the_same_id_if_that_was_wished() {
+    let gateway = Gateway::start(|nth| if nth % 4 == 1 { Fate::TakeAndClose } else { Fate::Complete }).await;
+    let mut options = options(&gateway);
+    options.tasks = Some(40);
+    options.repeat_for = Duration::from_secs(10);
+    let load = Load::start(options).unwrap();
+    load.submitted().await;
+    let report = load.stop().await;
+    assert_eq!((report.requests.total, report.requests.failed), (40, 0));
+    assert_eq!((report.tasks.submitted, report.tasks.completed, report.tasks.duplicated), (40, 40, 0));
+    assert_eq!(report.unanswered.into_iter().collect::<Vec<_>>(), [("connection broke".to_owned(), 10)]);
+    assert_eq!(gateway.submitted().len(), 40);
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_answer_and_is_not_asked_for_again() {
+    let gateway = Gateway::start(|_| Fate::Refuse(429)).await;
+    let mut options = options(&gateway);
+    options.tasks = Some(5);
+    options.repeat_for = Duration::from_secs(10);
+    let load = Load::start(options).unwrap();
+    load.submitted().await;
+    let report = load.stop().await;
+    assert_eq!((report.requests.failed, report.unanswered.len(), gateway.submitted().len()), (5, 0, 5));
 }
 
 #[tokio::test]
