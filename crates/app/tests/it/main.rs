@@ -10,4 +10,5 @@ mod python;
 mod rollout;
 mod serve;
 mod tap;
+mod tasks;
 mod world;

@@ -1,26 +1,27 @@
 //! `bellwether tasks submit --from`: one task per line, several under way at once. A line that cannot be submitted keeps no
-//! other from it, and what was not sent at the end is named.
+//! other from it, and where it stops every line that was not taken is named.
 
 use std::{
     collections::VecDeque,
-    fs::File,
-    io::{self, BufRead, BufReader, Read, Write},
-    path::PathBuf,
+    io::{self, Write},
     sync::Arc,
-    thread,
     time::Duration,
 };
 
 use bellwether_core::diagnostic::Diagnostic;
 use serde::Serialize;
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{
+    select,
+    task::{JoinError, JoinHandle},
+    time::Instant,
+};
 
 use super::{
     gateway::Gateway,
+    lines::Lines,
     pace::Pace,
     refusal::is_for_all,
-    submit::{Taken, new_id, submit as submit_one, unreadable},
-    task::Fields,
+    submit::{Taken, submit as submit_one},
 };
 use crate::{
     failure::{Exit, Failure, Outcome},
@@ -28,26 +29,11 @@ use crate::{
     wording::counted,
 };
 
-/// Lines under way at once: the gateway writes what came together in one transaction.
+/// Lines under way at once: the gateway writes what comes together in one transaction.
 const UNDER_WAY_MAX: usize = 32;
-/// Longer than any task that a gateway takes; the rest of such a line is skipped, not kept.
-const LINE_MAX: u64 = 4 << 20;
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
-pub(super) struct Lines {
-    pub(super) file: PathBuf,
-    /// For what a line leaves out.
-    pub(super) flags: Fields,
-    /// What ids begin with, so that the same file can be submitted again.
-    pub(super) ids: Option<String>,
-    pub(super) patience: Duration,
-    pub(super) json: bool,
-}
-
-struct Line {
-    number: u64,
-    text: io::Result<Vec<u8>>,
-}
+type Sent = Result<Taken, Failure>;
 
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -56,89 +42,115 @@ enum Printed<'p> {
     Refused { line: u64, error: &'p Diagnostic },
 }
 
+/// What became of the lines, in their order.
 struct Account {
-    name: String,
+    file: String,
     json: bool,
-    taken: u64,
-    known: u64,
-    refused: u64,
+    taken: usize,
+    known: usize,
+    /// Lines that are to blame themselves.
+    refused: usize,
+    /// Lines that were not taken for a reason that holds for all.
+    left: Vec<u64>,
     told: Instant,
 }
 
-pub(super) async fn submit(gateway: Gateway, lines: Lines) -> Outcome {
-    let name = lines.file.display().to_string();
-    let mut source = read(&lines)?;
-    let gateway = Arc::new(gateway);
-    let pace = Arc::new(Pace::new(lines.patience));
-    let mut account = Account { name, json: lines.json, taken: 0, known: 0, refused: 0, told: Instant::now() };
-    let mut under_way: VecDeque<(u64, JoinHandle<Result<Taken, Failure>>)> = VecDeque::new();
-    let mut stopped = None;
+pub(super) async fn submit(gateway: Gateway, lines: &Lines, patience: Duration, json: bool) -> Outcome {
+    let mut source = lines.read()?;
+    let (gateway, pace) = (Arc::new(gateway), Arc::new(Pace::new(patience)));
+    let mut account = Account::new(lines.name(), json);
+    let mut under_way: VecDeque<(u64, JoinHandle<Sent>)> = VecDeque::new();
     let mut unsent = None;
-    while let Some(line) = source.recv().await {
-        if under_way.len() >= UNDER_WAY_MAX
-            && let Some((number, sent)) = under_way.pop_front()
-        {
-            stopped = account.settle(number, sent).await?;
+    loop {
+        let room = under_way.len() < UNDER_WAY_MAX;
+        select! {
+            biased;
+            (number, sent) = first(&mut under_way) => {
+                under_way.pop_front();
+                account.enter(number, sent)?;
+            }
+            line = source.recv(), if room => {
+                let Some(line) = line else { break };
+                if !account.left.is_empty() {
+                    unsent = Some(line.number);
+                    break;
+                }
+                let (gateway, pace, task) = (gateway.clone(), pace.clone(), lines.task(&line));
+                let sent = tokio::spawn(async move {
+                    let (id, fields) = task?;
+                    submit_one(&gateway, &pace, &id, fields).await
+                });
+                under_way.push_back((line.number, sent));
+            }
         }
-        if stopped.is_some() {
-            unsent = Some(line.number);
-            break;
-        }
-        let (gateway, pace) = (gateway.clone(), pace.clone());
-        let prepared = task(&line, &lines, &account.name);
-        let sent = tokio::spawn(async move {
-            let (id, fields) = prepared?;
-            submit_one(&gateway, &pace, &id, fields).await
-        });
-        under_way.push_back((line.number, sent));
     }
     for (number, sent) in under_way {
-        let failure = account.settle(number, sent).await?;
-        stopped = stopped.or(failure);
+        account.enter(number, sent.await)?;
     }
-    account.end(unsent);
-    Ok(if account.refused == 0 && stopped.is_none() { Exit::Done } else { Exit::Error })
+    account.close(unsent);
+    Ok(if account.refused == 0 && account.left.is_empty() { Exit::Done } else { Exit::Error })
+}
+
+/// The line that was sent first, once it is answered.
+async fn first(under_way: &mut VecDeque<(u64, JoinHandle<Sent>)>) -> (u64, Result<Sent, JoinError>) {
+    match under_way.front_mut() {
+        Some((number, sent)) => (*number, sent.await),
+        None => std::future::pending().await,
+    }
 }
 
 impl Account {
-    /// Enters how one line ended, and says so. The failure, if all others would end like that.
-    async fn settle(
-        &mut self,
-        number: u64,
-        sent: JoinHandle<Result<Taken, Failure>>,
-    ) -> Result<Option<Failure>, Failure> {
-        let sent = sent.await.unwrap_or_else(|error| {
-            Err(Failure::error(Diagnostic::new("BW0396", "the line was not submitted").because(error)))
-        });
+    fn new(file: String, json: bool) -> Self {
+        Self { file, json, taken: 0, known: 0, refused: 0, left: Vec::new(), told: Instant::now() }
+    }
+
+    fn enter(&mut self, line: u64, sent: Result<Sent, JoinError>) -> Result<(), Failure> {
         match sent {
-            Ok(taken) => {
-                self.taken += 1;
-                self.known += u64::from(taken.known);
-                if self.json {
-                    let Taken { id, agent, known } = &taken;
-                    self.print(&Printed::Taken { line: number, id, agent, known: *known })?;
-                } else {
-                    writeln!(io::stdout().lock(), "{}", taken.id).map_err(cannot_write)?;
-                }
-                if self.told.elapsed() >= PROGRESS_EVERY {
-                    self.told = Instant::now();
-                    eprintln!("{} submitted", counted_tasks(self.taken));
-                }
-                Ok(None)
-            }
-            Err(failure) => {
-                self.refused += 1;
-                let for_all = is_for_all(&failure) || failure.diagnostics.iter().any(|told| told.code == "BW0397");
-                for told in &failure.diagnostics {
-                    let told = if told.place.is_some() { told.clone() } else { told.clone().at(&self.name, number, 1) };
-                    eprintln!("{told}");
-                    if self.json {
-                        self.print(&Printed::Refused { line: number, error: &told })?;
-                    }
-                }
-                Ok(for_all.then_some(failure))
+            Ok(Ok(taken)) => self.take(line, &taken),
+            Ok(Err(failure)) => self.refuse(line, failure),
+            Err(error) => {
+                let told = Diagnostic::new("BW0396", "the line was not submitted").because(error);
+                self.refuse(line, Failure::error(told.help("submit the line again")))
             }
         }
+    }
+
+    fn take(&mut self, line: u64, taken: &Taken) -> Result<(), Failure> {
+        self.taken += 1;
+        self.known += usize::from(taken.known);
+        if self.json {
+            let Taken { id, agent, known } = taken;
+            self.print(&Printed::Taken { line, id, agent, known: *known })?;
+        } else {
+            writeln!(io::stdout().lock(), "{}", taken.id).map_err(cannot_write)?;
+        }
+        if self.told.elapsed() >= PROGRESS_EVERY {
+            self.told = Instant::now();
+            eprintln!("{} submitted", counted(self.taken, "task", "tasks"));
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, line: u64, failure: Failure) -> Result<(), Failure> {
+        let is_full = failure.diagnostics.iter().any(|told| told.code == "BW0397");
+        let is_left = is_full || is_for_all(&failure);
+        // What holds for all is said once.
+        let say = !is_left || self.left.is_empty();
+        if is_left {
+            self.left.push(line);
+        } else {
+            self.refused += 1;
+        }
+        for told in failure.diagnostics {
+            let told = if told.place.is_some() { told } else { told.at(&self.file, line, 1) };
+            if say {
+                eprintln!("{told}");
+            }
+            if self.json {
+                self.print(&Printed::Refused { line, error: &told })?;
+            }
+        }
+        Ok(())
     }
 
     fn print(&self, printed: &Printed<'_>) -> Result<(), Failure> {
@@ -146,102 +158,45 @@ impl Account {
         writeln!(io::stdout().lock(), "{text}").map_err(cannot_write)
     }
 
-    fn end(&self, unsent: Option<u64>) {
-        let mut said = format!("{} submitted", counted_tasks(self.taken));
-        if self.known > 0 {
-            said.push_str(&format!(", {} of them there already", self.known));
-        }
+    /// `unsent` is the line from which on nothing was sent.
+    fn close(&self, unsent: Option<u64>) {
+        let known = if self.known > 0 { format!(", {} of them there already", self.known) } else { String::new() };
+        eprintln!("{} submitted{known}", counted(self.taken, "task", "tasks"));
         if self.refused > 0 {
-            said.push_str(&format!(
-                "; {} not submitted, see above",
-                if self.refused == 1 { "1 line was".to_owned() } else { format!("{} lines were", self.refused) }
-            ));
+            eprintln!("{} not submitted; the reasons are above", counted(self.refused, "line was", "lines were"));
         }
-        eprintln!("{said}");
-        if let Some(line) = unsent {
+        if !self.left.is_empty() {
+            let rest = unsent.map_or_else(String::new, |line| format!(", and nothing from line {line} on was sent"));
             eprintln!(
-                "stopped: nothing from line {line} on was sent. With --id the same command can be repeated: what is there \
-                 already is not queued twice"
+                "stopped: {} not taken{rest}. With --id the same command can be repeated, and nothing is queued twice",
+                spans(&self.left)
             );
         }
     }
 }
 
-fn counted_tasks(count: u64) -> String {
-    counted(usize::try_from(count).unwrap_or(usize::MAX), "task", "tasks")
-}
-
-/// A line as a task, with what it leaves out.
-fn task(line: &Line, lines: &Lines, name: &str) -> Result<(String, Fields), Failure> {
-    let wrong = |column: u64, why: String| {
-        Failure::invalid(vec![
-            Diagnostic::new("BW0396", "this line is no task").at(name, line.number, column).because(why).help(
-                "write one JSON object per line, such as {\"agent\": \"builder\", \"prompt\": \"Summarise the log\"}",
-            ),
-        ])
-    };
-    let text = line.text.as_ref().map_err(|error| wrong(1, error.to_string()))?;
-    let mut fields: Fields = serde_json::from_slice(text).map_err(|error| {
-        let why = error.to_string();
-        let why = why.split(" at line ").next().unwrap_or(&why).to_owned();
-        wrong(u64::try_from(error.column()).unwrap_or(u64::MAX).max(1), why)
-    })?;
-    let is_addressed = fields.contains_key("agent") || fields.contains_key("type");
-    for (key, value) in &lines.flags {
-        if is_addressed && matches!(key.as_str(), "agent" | "type") {
-            continue;
+/// `line 7 was`, `lines 4–6, 9 were`.
+fn spans(lines: &[u64]) -> String {
+    let mut spans: Vec<(u64, u64)> = Vec::new();
+    for &line in lines {
+        match spans.last_mut() {
+            Some((_, last)) if *last + 1 == line => *last = line,
+            _ => spans.push((line, line)),
         }
-        fields.entry(key.clone()).or_insert_with(|| value.clone());
     }
-    if !fields.contains_key("agent") && !fields.contains_key("type") {
-        return Err(wrong(1, "it names neither an agent nor a type, and neither does the command line".to_owned()));
-    }
-    let id = match (fields.get("id"), &lines.ids) {
-        (Some(id), _) => serde_json::from_str(id.get()).map_err(|_other| wrong(1, "its id is not text".to_owned()))?,
-        (None, Some(prefix)) => format!("{prefix}-{}", line.number),
-        (None, None) => new_id(),
-    };
-    Ok((id, fields))
+    let text =
+        |&(first, last): &(u64, u64)| if first == last { first.to_string() } else { format!("{first}–{last}") };
+    let text = spans.iter().map(text).collect::<Vec<_>>().join(", ");
+    if lines.len() == 1 { format!("line {text} was") } else { format!("lines {text} were") }
 }
 
-/// The lines that are not blank, with their numbers, from a thread that may block in a read.
-fn read(lines: &Lines) -> Result<mpsc::Receiver<Line>, Failure> {
-    let mut source: Box<dyn BufRead + Send> = if lines.file.as_os_str() == "-" {
-        Box::new(BufReader::new(io::stdin()))
-    } else {
-        let file = File::open(&lines.file);
-        let file =
-            file.map_err(|error| unreadable(&format!("the file {:?}", lines.file.display().to_string()), &error))?;
-        Box::new(BufReader::new(file))
-    };
-    let (tell, told) = mpsc::channel(UNDER_WAY_MAX);
-    let reading = move || {
-        for number in 1.. {
-            let text = match line(&mut *source) {
-                Ok(None) => return,
-                Ok(Some(text)) if text.trim_ascii().is_empty() => continue,
-                Ok(Some(text)) => Ok(text),
-                Err(error) => Err(error),
-            };
-            // After an error of reading there is nothing more to be had; a line that is too long is skipped.
-            let last = text.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::FileTooLarge);
-            if tell.blocking_send(Line { number, text }).is_err() || last {
-                return;
-            }
-        }
-    };
-    thread::Builder::new().name("lines".into()).spawn(reading).map_err(|error| unreadable("the input", &error))?;
-    Ok(told)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn line(source: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
-    let mut text = Vec::new();
-    if source.take(LINE_MAX).read_until(b'\n', &mut text)? == 0 {
-        return Ok(None);
+    #[test]
+    fn lines_are_named_as_people_would() {
+        assert_eq!(spans(&[7]), "line 7 was");
+        assert_eq!(spans(&[4, 5, 6, 9]), "lines 4–6, 9 were");
     }
-    if text.len() as u64 == LINE_MAX && text.last() != Some(&b'\n') {
-        source.skip_until(b'\n')?;
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {} MiB", LINE_MAX >> 20)));
-    }
-    Ok(Some(text))
 }

@@ -24,8 +24,8 @@ pub(crate) struct Args {
     #[arg(long = "type", value_name = "TYPE")]
     agent_type: Option<String>,
     /// Show at most so many
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = super::limit)]
+    limit: usize,
     /// Go on behind the page that ended with this cursor
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 pub(super) async fn run(args: &Args) -> Outcome {
     let gateway = Gateway::new(&args.gateway)?;
     let filter = Filter { state: Some("dead"), agent: args.agent.as_deref(), agent_type: args.agent_type.as_deref() };
-    let listed = list::read(&gateway, &filter, args.after.clone(), args.limit as usize).await?;
+    let listed = list::read(&gateway, &filter, args.after.clone(), args.limit).await?;
     if args.output.is_json() {
         list::print(&listed)?;
         return Ok(Exit::Done);

@@ -11,7 +11,7 @@ use super::{
     refusal::{Asked, strange},
     task::{End, State},
     text,
-    wait::Watch,
+    wait::{OUTAGE_MAX, Watch},
 };
 use crate::{
     failure::{Failure, Outcome},
@@ -39,7 +39,7 @@ pub(super) async fn follow(gateway: &Gateway, filter: &Filter<'_>, output: Outpu
         }
         after = page.next;
     }
-    eprintln!("each task that ends from here on; Ctrl-C ends this");
+    eprintln!("each task is shown as it ends, from here on; Ctrl-C stops this");
     loop {
         let page = page(gateway, &mut watch, after, HELD).await?;
         after = page.next;
@@ -56,7 +56,7 @@ pub(super) async fn follow(gateway: &Gateway, filter: &Filter<'_>, output: Outpu
 
 async fn page(gateway: &Gateway, watch: &mut Watch<'_>, after: u64, held: Duration) -> Result<Page, Failure> {
     let path = format!("/completions?after={after}&limit={PAGE_MAX}&wait_ms={}", held.as_millis());
-    watch.ask(&path, held, Asked::Read).await?.json(gateway)
+    watch.ask(&path, held, OUTAGE_MAX, Asked::Read).await?.json(gateway)
 }
 
 fn is_meant(end: &End, filter: &Filter<'_>) -> bool {

@@ -38,8 +38,8 @@ pub(crate) struct Args {
     #[arg(long = "type", value_name = "TYPE", conflicts_with = "follow")]
     agent_type: Option<String>,
     /// Show at most so many
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "follow")]
-    limit: u32,
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = super::limit, conflicts_with = "follow")]
+    limit: usize,
     /// Go on behind the page that ended with this cursor
     #[arg(long, value_name = "CURSOR", conflicts_with = "follow")]
     after: Option<String>,
@@ -96,7 +96,7 @@ pub(super) async fn run(args: &Args) -> Outcome {
     if args.follow {
         return ends::follow(&gateway, &filter, args.output).await;
     }
-    let listed = read(&gateway, &filter, args.after.clone(), args.limit as usize).await?;
+    let listed = read(&gateway, &filter, args.after.clone(), args.limit).await?;
     if args.output.is_json() {
         print(&listed)?;
         return Ok(Exit::Done);

@@ -6,6 +6,7 @@ mod cancel;
 mod dead;
 mod ends;
 mod gateway;
+mod lines;
 mod list;
 mod pace;
 mod refusal;
@@ -54,6 +55,23 @@ pub(crate) fn run(args: Args) -> Outcome {
             Sub::Dead(args) => dead::run(&args).await,
         }
     })?
+}
+
+/// How long to wait, which need not be said.
+fn wait_span(text: &str) -> Result<Duration, String> {
+    let at_most = |bad: unit::BadFigure| {
+        format!(
+            "{}; write a span such as 30s or 5m behind --wait, or let --wait stand last to wait without a limit",
+            bad.cause
+        )
+    };
+    span(text).map_err(at_most)
+}
+
+/// How many to show at most.
+fn limit(text: &str) -> Result<usize, &'static str> {
+    let number = text.parse().ok().filter(|limit| *limit > 0);
+    number.ok_or("it is no number above 0; leave it out, and at most 100 are shown")
 }
 
 fn span(text: &str) -> Result<Duration, unit::BadFigure> {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bellwether_core::time::Millis;
 use bytes::Bytes;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
@@ -91,11 +92,15 @@ impl Pace {
             let why = failure.diagnostics.first().map_or_else(String::new, |told| {
                 told.cause.as_ref().map_or_else(|| told.message.clone(), |cause| format!("{}: {cause}", told.message))
             });
-            eprintln!("{why}; waiting, until for {} s nothing was taken", self.patience.as_secs());
+            eprintln!("{why}; trying again, until nothing was taken for {}", brief(self.patience));
         }
     }
 
     fn last_taken(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn brief(span: Duration) -> Millis {
+    Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }

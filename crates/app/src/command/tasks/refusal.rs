@@ -127,7 +127,7 @@ fn no_queue(gateway: &Gateway, detail: &str) -> Diagnostic {
 /// By the status alone it could be the addressee, the size or the form; the gateway's sentence says which.
 fn not_taken(detail: &str) -> Diagnostic {
     let help = if detail.contains("no agent") {
-        "`bellwether rollout show --agents` and the fleet file name the agents and their types"
+        "the fleet file that `serve` runs names the agents and their types"
     } else if detail.contains("larger") {
         "put large inputs where the agent can read them, and their place into the task"
     } else {

@@ -37,13 +37,13 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "ids")]
     dead: bool,
     /// With --dead: tasks of this agent alone
-    #[arg(long, value_name = "NAME", requires = "dead")]
+    #[arg(long, value_name = "NAME", requires = "dead", conflicts_with = "ids")]
     agent: Option<String>,
     /// With --dead: tasks of agents of this type alone
-    #[arg(long = "type", value_name = "TYPE", requires = "dead")]
+    #[arg(long = "type", value_name = "TYPE", requires = "dead", conflicts_with = "ids")]
     agent_type: Option<String>,
     /// With --dead: do not ask before
-    #[arg(long, requires = "dead")]
+    #[arg(long, requires = "dead", conflicts_with = "ids")]
     yes: bool,
     /// Wait for room in a full queue, as long as something is taken at least this often
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = super::span)]

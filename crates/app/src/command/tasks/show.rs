@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(value_name = "ID")]
     id: String,
     /// Wait for its end; at most for this long if a span such as 30s follows
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = super::span)]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = super::wait_span)]
     #[expect(clippy::option_option, reason = "clap: not given, given, given with a value")]
     wait: Option<Option<Duration>>,
     #[command(flatten)]

@@ -14,6 +14,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{
     batch,
     gateway::{Gateway, GatewayArgs},
+    lines::Lines,
     pace::{Pace, Wish},
     refusal::Asked,
     show,
@@ -74,7 +75,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = span_text)]
     deadline: Option<String>,
     /// How often it is tried before it counts as failed; else what the fleet file says
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "N", value_parser = attempts)]
     attempts: Option<u8>,
     /// An id of your choice: submitted twice, the task is there once. With --from, the lines get ID-1, ID-2 and so on
     #[arg(long, value_name = "ID")]
@@ -86,7 +87,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = super::span)]
     patience: Duration,
     /// Wait for its end; at most for this long if a span such as 30s follows
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = super::span)]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = super::wait_span)]
     #[expect(clippy::option_option, reason = "clap: not given, given, given with a value")]
     wait: Option<Option<Duration>>,
     #[command(flatten)]
@@ -105,8 +106,8 @@ pub(super) async fn run(args: Args) -> Outcome {
     let gateway = Gateway::new(&args.gateway)?;
     let flags = args.flags()?;
     if let Some(file) = args.from {
-        let lines = batch::Lines { file, flags, ids: args.id, patience: args.patience, json: args.output.is_json() };
-        return batch::submit(gateway, lines).await;
+        let lines = Lines { file, flags, ids: args.id };
+        return batch::submit(gateway, &lines, args.patience, args.output.is_json()).await;
     }
     let fields = args.task(flags)?;
     let id = args.id.clone().unwrap_or_else(new_id);
@@ -131,12 +132,11 @@ pub(super) async fn run(args: Args) -> Outcome {
 /// How a task ended that was waited for.
 fn tell(task: &Task, json: bool) -> Outcome {
     match task.state {
-        State::Completed => {
-            if !json {
-                let mut out = io::stdout().lock();
-                writeln!(out, "{}", text::answer(task)).map_err(cannot_write)?;
-            }
-        }
+        State::Completed => match text::answer(task) {
+            Some(answer) if !json => writeln!(io::stdout().lock(), "{answer}").map_err(cannot_write)?,
+            Some(_) => {}
+            None => eprintln!("task {} completed without a result", task.id),
+        },
         State::Failed | State::Expired | State::Cancelled => {
             return Err(Failure::error(text::without_result(task)));
         }
@@ -299,6 +299,11 @@ fn field(text: &str) -> Result<(String, Box<RawValue>), String> {
         Err(_text) => to_raw_value(value).map_err(|error| error.to_string())?,
     };
     Ok((key.to_owned(), value))
+}
+
+fn attempts(text: &str) -> Result<u8, &'static str> {
+    let number = text.parse().ok().filter(|attempts| (1..=100).contains(attempts));
+    number.ok_or("it is no number from 1 to 100; leave it out, and `tasks.attempts` of the fleet file counts")
 }
 
 /// A span that the gateway will read, as it was written.

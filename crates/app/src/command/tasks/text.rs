@@ -143,14 +143,14 @@ pub(super) fn end(end: &End) -> String {
 }
 
 /// A task's result as words: its answer where it has one, else all of it.
-pub(super) fn answer(task: &Task) -> String {
-    let Some(result) = &task.result else { return String::new() };
+pub(super) fn answer(task: &Task) -> Option<String> {
+    let result = task.result.as_ref()?;
     let answer = match serde_json::from_str(result.get()) {
         Ok(Value::String(text)) => Some(text),
         Ok(Value::Object(fields)) => ANSWERS.iter().find_map(|key| Some(fields.get(*key)?.as_str()?.to_owned())),
         Ok(_) | Err(_) => None,
     };
-    clean_lines(&answer.unwrap_or_else(|| whole(result.get())))
+    Some(clean_lines(&answer.unwrap_or_else(|| whole(result.get()))))
 }
 
 /// Why there is nothing to print for a task that was waited for.

@@ -15,7 +15,8 @@ use crate::failure::Failure;
 
 /// The gateway holds a question at most this long.
 const HELD_MAX: Duration = Duration::from_secs(30);
-const OUTAGE_MAX: Duration = Duration::from_secs(60);
+/// A gateway that ended is started again within seconds.
+pub(super) const OUTAGE_MAX: Duration = Duration::from_secs(60);
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_LONGEST: Duration = Duration::from_secs(2);
 
@@ -44,7 +45,8 @@ pub(super) async fn until_ended(watch: &mut Watch<'_>, id: &str, limit: Option<D
         let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
         let held = left.unwrap_or(HELD_MAX).min(HELD_MAX);
         let path = format!("/tasks/{}?wait_ms={}", escaped(id), held.as_millis());
-        let seen = Seen::read(watch.gateway, &watch.ask(&path, held, Asked::Show(id)).await?)?;
+        let outage = left.unwrap_or(OUTAGE_MAX).min(OUTAGE_MAX);
+        let seen = Seen::read(watch.gateway, &watch.ask(&path, held, outage, Asked::Show(id)).await?)?;
         if seen.task.state.has_ended() || left.is_some_and(|left| left.is_zero()) {
             return Ok(seen);
         }
@@ -63,8 +65,15 @@ impl<'g> Watch<'g> {
         Self { gateway, answered }
     }
 
-    pub(super) async fn ask(&mut self, path: &str, held: Duration, asked: Asked<'_>) -> Result<Answer, Failure> {
-        let (began, mut again) = (Instant::now(), AGAIN_FIRST);
+    /// `held` is how long the gateway may hold the question, `outage` how long it may be away.
+    pub(super) async fn ask(
+        &mut self,
+        path: &str,
+        held: Duration,
+        outage: Duration,
+        asked: Asked<'_>,
+    ) -> Result<Answer, Failure> {
+        let (mut away, mut again) = (None, AGAIN_FIRST);
         loop {
             let failure = match self.gateway.send(Method::GET, path, Bytes::new(), held).await {
                 Ok(answer) if answer.status.is_success() => {
@@ -75,14 +84,12 @@ impl<'g> Watch<'g> {
                 Ok(answer) => return Err(refused(self.gateway, asked, &answer)),
                 Err(lost) => refusal::lost(self.gateway, asked, &lost),
             };
-            if !self.answered || began.elapsed() > held + OUTAGE_MAX {
+            let since = *away.get_or_insert_with(Instant::now);
+            if !self.answered || since.elapsed() >= outage {
                 return Err(failure);
             }
-            if again == AGAIN_LONGEST {
-                eprintln!("the gateway does not answer for the moment; asking on");
-            }
             sleep(again).await;
-            again = if again < AGAIN_LONGEST { (again * 2).min(AGAIN_LONGEST) } else { AGAIN_LONGEST * 2 };
+            again = (again * 2).min(AGAIN_LONGEST);
         }
     }
 }

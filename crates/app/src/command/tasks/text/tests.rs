@@ -166,12 +166,12 @@ fn dead_letters_stand_with_their_last_error() {
 
 #[test]
 fn an_answer_is_what_the_agent_says_and_else_all_that_it_gave() {
-    let of = |result: Value| answer(&task("t", "completed", json!({"result": result})));
+    let of = |result: Value| answer(&task("t", "completed", json!({"result": result}))).unwrap();
     assert_eq!(of(json!("plain\ntext")), "plain\ntext");
     assert_eq!(of(json!({"response": "yes", "tokens": 3})), "yes");
     assert_eq!(of(json!({"output": {"deep": true}, "answer": "this"})), "this");
     assert_eq!(of(json!({"score": 1.5})), "{\n  \"score\": 1.5\n}");
-    assert_eq!(answer(&task("t", "completed", json!({}))), "");
+    assert_eq!(answer(&task("t", "completed", json!({}))), None);
 }
 
 #[test]
@@ -179,8 +179,8 @@ fn what_an_agent_wrote_cannot_draw_on_the_terminal() {
     let evil = "red \u{1b}[31mtext\u{7}\r\nand \u{202e}back";
     let shown = task("t", "failed", json!({"error": evil, "result": evil, "attempts": 1}));
     let all = page(&shown, NOW).join("\n")
-        + &answer(&shown)
-        + &dead(&[shown.clone()], NOW).join("\n")
+        + &answer(&shown).unwrap()
+        + &dead(std::slice::from_ref(&shown), NOW).join("\n")
         + &table(&[shown], NOW).join("\n");
     assert!(!all.contains(['\u{1b}', '\u{7}', '\r', '\u{202e}']), "{all:?}");
 }
