@@ -156,8 +156,9 @@ fn traits_of(r: &mut Reader<'_>, f: &Fields<'_>) -> Traits {
 
 /// What a result must carry to count as one (R91).
 fn result(r: &mut Reader<'_>, field: Field<'_>) -> Option<ResultRule> {
-    let f = r.fields(field.node, "\"result\"", &["fields", "chars_min"])?;
+    let f = r.fields(field.node, "\"result\"", &["fields", "chars_min", "may_be_empty"])?;
     Some(ResultRule {
+        may_be_empty: r.flag(f.get("may_be_empty")).unwrap_or_default(),
         fields: r.words(f.get("fields")).unwrap_or_default(),
         chars_min: r.small(f.get("chars_min"), 0).unwrap_or_default(),
     })

@@ -165,6 +165,9 @@ pub struct AgentSpec {
 /// What a result has to carry to count as one. Without fields, anything that is not empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultRule {
+    /// Nothing is an answer too: for agents whose work is what they do, not what they say.
+    #[serde(default)]
+    pub may_be_empty: bool,
     /// Each must be there and not be empty.
     pub fields: Vec<String>,
     /// Text found in the result, in characters, must be at least as long.

@@ -77,10 +77,11 @@ pub enum Change {
         end: LeaseEnd,
         lease: Lease,
     },
-    /// Its holder reported a failure; it waits for another attempt.
+    /// Its holder reported a failure, or a result that carries less than it must; it waits for another attempt.
     Retried {
         /// As it is after.
         task: Task,
+        report: Report,
         lease: Lease,
         /// From the grant of the lease to the report.
         lease_micros: u64,

@@ -287,15 +287,17 @@ impl Queue {
             _ if said_before => return Completion::Repeated,
             _ => return Completion::Conflict,
         };
-        let again = told.report == Report::Failed && !told.for_good;
+        // What carries less than it must is a failure (R91), whatever its holder says of it.
+        let good = told.report == Report::Completed { empty: false };
+        let again = !good && !told.for_good;
         match self.backoff(now, task).filter(|_| again) {
             Some(wait) => {
-                self.retry(now, id, lease, wait, changes);
+                self.retry(now, id, (told.report, lease), wait, changes);
                 Completion::Retried
             }
             None => {
                 self.unhold(id, &lease);
-                let how = if told.report == Report::Failed { End::Failed } else { End::Completed };
+                let how = if good { End::Completed } else { End::Failed };
                 let seq = self.finish(now, id, how, Some((told.report, lease)), changes);
                 seq.map_or(Completion::Unknown, |seq| Completion::Accepted { seq })
             }
@@ -398,14 +400,21 @@ impl Queue {
         task.begin_by.is_none_or(|by| now.wall + wait < by).then_some(wait)
     }
 
-    fn retry(&mut self, now: Now, id: &TaskId, lease: Lease, wait: Millis, changes: &mut Vec<Change>) {
+    fn retry(
+        &mut self,
+        now: Now,
+        id: &TaskId,
+        (report, lease): (Report, Lease),
+        wait: Millis,
+        changes: &mut Vec<Change>,
+    ) {
         self.unhold(id, &lease);
         let Some(mut task) = self.tasks.remove(id) else { return };
         let until = now.wall + wait;
         task.failed_by = Some((lease.instance, task.attempts));
         task.state = State::Delayed { until, due: now.mono + wait };
         let lease_micros = held_for(now, &lease);
-        changes.push(Change::Retried { task: task.clone(), lease, lease_micros });
+        changes.push(Change::Retried { task: task.clone(), report, lease, lease_micros });
         self.put_off(now, until, wait, task);
     }
 

@@ -12,7 +12,7 @@ const ANSWERS: [&str; 7] = ["response", "result", "output", "answer", "content",
 /// for. Without named fields, of one that carries nothing at all.
 pub fn falls_short(result: &Value, rule: &ResultRule) -> bool {
     let is_bare = if rule.fields.is_empty() {
-        carries_nothing(result)
+        !rule.may_be_empty && carries_nothing(result)
     } else {
         rule.fields.iter().any(|field| result.get(field).is_none_or(carries_nothing))
     };
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     fn rule(fields: &[&str], chars_min: u32) -> ResultRule {
-        ResultRule { fields: fields.iter().map(|&field| field.to_owned()).collect(), chars_min }
+        ResultRule { may_be_empty: false, fields: fields.iter().map(|&field| field.to_owned()).collect(), chars_min }
     }
 
     #[test]
@@ -60,6 +60,14 @@ mod tests {
             assert!(falls_short(&nothing, &any), "{nothing}");
         }
         assert!(falls_short(&json!({"response": "", "model": "tinyllama", "tokens": 0}), &any));
+    }
+
+    #[test]
+    fn where_nothing_is_an_answer_it_is_one() {
+        let work = ResultRule { may_be_empty: true, ..ResultRule::default() };
+        assert!(!falls_short(&json!(null), &work) && !falls_short(&json!({"response": ""}), &work));
+        let named = ResultRule { may_be_empty: true, ..rule(&["id"], 0) };
+        assert!(falls_short(&json!(null), &named), "a field that is named must be there");
     }
 
     #[test]

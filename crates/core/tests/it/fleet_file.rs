@@ -323,12 +323,12 @@ fn what_a_result_must_carry_and_what_becomes_of_blue_can_be_said_for_all_and_for
         "version: 1
 agents:
   defaults: {command: [a], standby: stopped, result: {fields: [answer, model], chars_min: 20}}
-  list: [a, {name: b, result: {chars_min: 5}}, c]
+  list: [a, {name: b, result: {chars_min: 5, may_be_empty: true}}, c]
   overrides: {c: {standby: warm}}
 ",
     );
-    let strict = ResultRule { fields: vec!["answer".into(), "model".into()], chars_min: 20 };
-    let loose = ResultRule { fields: vec![], chars_min: 5 };
+    let strict = ResultRule { may_be_empty: false, fields: vec!["answer".into(), "model".into()], chars_min: 20 };
+    let loose = ResultRule { may_be_empty: true, fields: vec![], chars_min: 5 };
     let of: Vec<_> = spec.agents.iter().map(|agent| (&agent.result, agent.standby)).collect();
     assert_eq!(
         of,

@@ -114,6 +114,19 @@ fn a_failure_for_good_is_not_tried_again_and_neither_is_one_whose_time_is_over()
 }
 
 #[test]
+fn a_result_that_carries_nothing_is_a_failure_like_any_other() {
+    let mut w = World::new();
+    w.let_in(0, Submission { attempts_max: Some(2), ..plain("t") });
+    let says_nothing = |w: &mut World, secs| {
+        assert_eq!(w.given(secs, BLUE).as_deref(), Some("t"));
+        w.traffic.complete(at(secs), &TaskId::new("t"), BLUE, Report::Completed { empty: true }, None, &mut w.changes)
+    };
+    assert_eq!(says_nothing(&mut w, 0), Completion::Retried);
+    assert!(matches!(says_nothing(&mut w, 60), Completion::Accepted { .. }));
+    assert_eq!(w.end_of("t"), Some((End::Failed, 2)));
+}
+
+#[test]
 fn a_stale_report_changes_nothing() {
     let mut w = World::new();
     w.let_in(0, plain("t"));
