@@ -5,7 +5,10 @@
 //! of that answer would be the next one's beginning.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -75,6 +78,7 @@ pub(crate) struct Connections {
     bounds: Bounds,
     room: Arc<Semaphore>,
     state: Arc<Mutex<State>>,
+    broken: Arc<AtomicU64>,
     drivers: Mutex<JoinSet<()>>,
 }
 
@@ -82,13 +86,36 @@ pub(crate) struct Connections {
 struct State {
     idle: Vec<Idle>,
     counts: Counts,
+    opened: u64,
 }
 
 type Sender = SendRequest<Full<Bytes>>;
 
 struct Idle {
-    sender: Sender,
+    connection: Connection,
     since: Instant,
+}
+
+struct Connection {
+    sender: Sender,
+    end: End,
+}
+
+/// Whether a connection ended by an error. It has two witnesses, who drives it and who reads an answer that breaks off, and
+/// counts once.
+#[derive(Clone)]
+struct End {
+    is_broken: Arc<AtomicBool>,
+    /// Of all.
+    broken: Arc<AtomicU64>,
+}
+
+impl End {
+    fn broke(&self) {
+        if !self.is_broken.swap(true, Relaxed) {
+            self.broken.fetch_add(1, Relaxed);
+        }
+    }
 }
 
 impl Connections {
@@ -98,6 +125,7 @@ impl Connections {
             bounds,
             room: Arc::new(Semaphore::new(bounds.open_max)),
             state: Arc::default(),
+            broken: Arc::default(),
             drivers: Mutex::default(),
         }
     }
@@ -113,9 +141,12 @@ impl Connections {
 
     pub(crate) fn counts(&self) -> Counts {
         let mut state = lock(&self.state);
-        state.idle.retain(|idle| !idle.sender.is_closed());
-        let (idle, active) = (state.idle.len() as u64, state.counts.active);
-        Counts { idle, total: idle + active, ..state.counts }
+        state.idle.retain(|idle| !idle.connection.sender.is_closed());
+        let idle = state.idle.len() as u64;
+        let total = idle + state.counts.active;
+        let broken = self.broken.load(Relaxed);
+        let closed = state.opened.saturating_sub(total + broken);
+        Counts { idle, total, closed, error: state.counts.error + broken, ..state.counts }
     }
 
     /// Closes what was idle for too long.
@@ -130,30 +161,30 @@ impl Connections {
             Ok(Ok(room)) => room,
             Ok(Err(_)) | Err(_) => return Err(HttpError::Exhausted(wait)),
         };
-        while let Some(mut sender) = self.take_idle() {
-            if let Ok(Ok(())) = timeout(FREE_WITHIN, sender.ready()).await {
+        while let Some(mut connection) = self.take_idle() {
+            if let Ok(Ok(())) = timeout(FREE_WITHIN, connection.sender.ready()).await {
                 lock(&self.state).counts.hits += 1;
-                return Ok(self.lease(sender, room, true));
+                return Ok(self.lease(connection, room, true));
             }
         }
         lock(&self.state).counts.misses += 1;
-        let sender = self.open().await?;
-        Ok(self.lease(sender, room, false))
+        let connection = self.open().await?;
+        Ok(self.lease(connection, room, false))
     }
 
     /// For a request that found its connection closed: one that is made for it.
     pub(crate) async fn replace(&self, lease: &mut Lease) -> Result<(), HttpError> {
-        lease.sender = None;
+        lease.connection = None;
         lease.reused = false;
         {
             let counts = &mut lock(&self.state).counts;
             (counts.hits, counts.misses) = (counts.hits - 1, counts.misses + 1);
         }
-        lease.sender = Some(self.open().await?);
+        lease.connection = Some(self.open().await?);
         Ok(())
     }
 
-    async fn open(&self) -> Result<Sender, HttpError> {
+    async fn open(&self) -> Result<Connection, HttpError> {
         let limit = self.bounds.connect_timeout;
         let made = match timeout(limit, self.connect()).await {
             Ok(made) => made,
@@ -165,7 +196,7 @@ impl Connections {
         })
     }
 
-    async fn connect(&self) -> Result<Sender, String> {
+    async fn connect(&self) -> Result<Connection, String> {
         let stream = TcpStream::connect(self.base.endpoint()).await.map_err(|error| error.to_string())?;
         let tuned = stream.set_nodelay(true).map_err(|error| error.to_string()).and_then(|()| {
             set_socket_keepalive(&stream, true)
@@ -180,32 +211,40 @@ impl Connections {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| error.to_string())?;
-        let state = self.state.clone();
+        lock(&self.state).opened += 1;
+        let end = End { is_broken: Arc::default(), broken: self.broken.clone() };
+        let driven = end.clone();
         let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
         while drivers.try_join_next().is_some() {}
         drivers.spawn(async move {
-            let ended = connection.await;
-            let counts = &mut lock(&state).counts;
-            *(if ended.is_ok() { &mut counts.closed } else { &mut counts.error }) += 1;
+            if connection.await.is_err() {
+                driven.broke();
+            }
         });
-        Ok(sender)
+        Ok(Connection { sender, end })
     }
 
-    fn take_idle(&self) -> Option<Sender> {
+    fn take_idle(&self) -> Option<Connection> {
         let mut state = lock(&self.state);
-        std::iter::from_fn(|| state.idle.pop()).map(|idle| idle.sender).find(|sender| !sender.is_closed())
+        std::iter::from_fn(|| state.idle.pop()).map(|idle| idle.connection).find(|it| !it.sender.is_closed())
     }
 
-    fn lease(&self, sender: Sender, room: OwnedSemaphorePermit, reused: bool) -> Lease {
+    fn lease(&self, connection: Connection, room: OwnedSemaphorePermit, reused: bool) -> Lease {
         lock(&self.state).counts.active += 1;
-        Lease { sender: Some(sender), _room: room, reused, idle_max: self.bounds.idle_max, state: self.state.clone() }
+        Lease {
+            connection: Some(connection),
+            _room: room,
+            reused,
+            idle_max: self.bounds.idle_max,
+            state: self.state.clone(),
+        }
     }
 }
 
 /// One connection for one request.
 pub(crate) struct Lease {
     /// None while there is none, and when it went back.
-    sender: Option<Sender>,
+    connection: Option<Connection>,
     _room: OwnedSemaphorePermit,
     reused: bool,
     idle_max: usize,
@@ -219,16 +258,24 @@ impl Lease {
     }
 
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
-        let Some(sender) = &mut self.sender else { return Err(HttpError::Broken("the connection is gone".into())) };
-        sender.send_request(request).await.map_err(|error| HttpError::Broken(error.to_string()))
+        let Some(connection) = &mut self.connection else {
+            return Err(HttpError::Broken("the connection is gone".into()));
+        };
+        connection.sender.send_request(request).await.map_err(|error| HttpError::Broken(error.to_string()))
+    }
+
+    /// The answer broke off.
+    pub(crate) fn broke(&self) {
+        if let Some(connection) = &self.connection {
+            connection.end.broke();
+        }
     }
 
     /// For the next one: the answer was read to its end.
     pub(crate) fn keep(mut self) {
         let mut state = lock(&self.state);
-        if let Some(sender) = self.sender.take().filter(|it| !it.is_closed() && state.idle.len() < self.idle_max) {
-            state.idle.push(Idle { sender, since: Instant::now() });
-        }
+        let connection = self.connection.take().filter(|it| !it.sender.is_closed() && state.idle.len() < self.idle_max);
+        state.idle.extend(connection.map(|connection| Idle { connection, since: Instant::now() }));
     }
 }
 

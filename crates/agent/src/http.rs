@@ -76,9 +76,12 @@ impl Http {
             let (response, lease) = self.send(lease, method, path, headers, body.into()).await?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_MAX).collect().await;
-            let body = body.map_err(|error| HttpError::Broken(error.to_string()))?.to_bytes();
+            let body = body.map_err(|error| {
+                lease.broke();
+                HttpError::Broken(error.to_string())
+            })?;
             lease.keep();
-            Ok(Answer { status: head.status, headers: head.headers, body })
+            Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         timeout(limit, answer).await.unwrap_or(Err(HttpError::TimedOut(limit)))
     }

@@ -212,8 +212,10 @@ impl Pool {
         loop {
             let line = match lines.next(self.read_timeout).await {
                 Ok(Some(line)) => line,
-                Ok(None) => return Err(ModelError::Truncated(None)),
-                Err(error) => return Err(ModelError::Truncated(Some(error))),
+                ended => {
+                    lease.broke();
+                    return Err(ModelError::Truncated(ended.err()));
+                }
             };
             let piece: Piece = serde_json::from_slice(&line).map_err(ModelError::Malformed)?;
             if let Some(error) = piece.error {

@@ -29,6 +29,8 @@ pub(crate) struct Seen {
 
 pub(crate) enum Reply {
     Whole(u16, String),
+    /// A 200 with further header lines.
+    Headed(String, String),
     /// A chunked 200 that ends as it should.
     Stream(Vec<String>),
     /// A chunked 200 that is broken off.
@@ -145,6 +147,11 @@ async fn serve(mut stream: BufReader<TcpStream>, state: Arc<State>) -> Option<()
             Reply::Whole(status, body) => {
                 let length = body.len();
                 let text = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}");
+                stream.write_all(text.as_bytes()).await.ok()?;
+            }
+            Reply::Headed(headers, body) => {
+                let length = body.len();
+                let text = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
                 stream.write_all(text.as_bytes()).await.ok()?;
             }
             Reply::Stream(pieces) => {

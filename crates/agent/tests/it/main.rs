@@ -6,7 +6,12 @@ mod drain;
 mod faults;
 mod gateway;
 mod health;
+mod metrics;
+mod progress;
+mod prometheus;
+mod pull;
 mod tasks;
+mod trace;
 
 use std::time::Duration;
 
@@ -18,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 const NEXT: &str = "api/tasks/next/security";
 const GENERATE: &str = "ollama/api/generate";
 const VERSION: &str = "ollama/api/version";
+const PROGRESS: &str = "api/tasks/progress";
 const COMPLETE: &str = "api/tasks/complete";
 const HEARTBEAT: &str = "api/agents/heartbeat";
 const REGISTER: &str = "api/agents/register";
