@@ -16,37 +16,49 @@ pub fn release_idle_memory() {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{fs, ops::Range};
+    use std::{
+        fs,
+        io::{self, BufRead, BufReader},
+        ops::Range,
+    };
 
     use rustix::mm::{Advice, madvise};
 
     pub(super) fn release() {
-        trim_heap();
         // Without `/proc` there is nothing to go by, and nothing is dropped.
-        let Ok(status) = fs::read_to_string("/proc/self/status") else { return };
-        if !status.lines().any(|line| line.strip_prefix("Threads:").is_some_and(|count| count.trim() == "1")) {
-            return;
+        if let Err(error) = drop_unchanged() {
+            tracing::debug!(%error, "no pages were dropped");
         }
-        let Ok(mappings) = fs::read_to_string("/proc/self/smaps") else { return };
-        for range in unchanged(&mappings) {
-            drop_pages(range);
+        trim_heap();
+    }
+
+    fn drop_unchanged() -> io::Result<()> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        if status.lines().any(|line| line.strip_prefix("Threads:").is_some_and(|count| count.trim() == "1")) {
+            // Read in small pieces: the whole would be a good part of the heap that is to be small.
+            unchanged(BufReader::with_capacity(4096, fs::File::open("/proc/self/smaps")?))?
+                .into_iter()
+                .for_each(drop_pages);
         }
+        Ok(())
     }
 
     /// Mappings of files that cannot be written to and of which no page was changed since: relocated data, which is
     /// read-only as well, has such pages, and so has text with a debugger's breakpoint.
-    pub(super) fn unchanged(smaps: &str) -> Vec<Range<usize>> {
+    pub(super) fn unchanged(mut smaps: impl BufRead) -> io::Result<Vec<Range<usize>>> {
         let mut found = Vec::new();
         let mut candidate = None;
-        for line in smaps.lines() {
+        let mut line = String::new();
+        while smaps.read_line(&mut line)? > 0 {
             if let Some(field) = line.strip_prefix("Anonymous:") {
                 let is_nought = field.split_whitespace().next() == Some("0");
                 found.extend(candidate.take().filter(|_| is_nought));
-            } else if let Some(header) = header(line) {
+            } else if let Some(header) = header(&line) {
                 candidate = header;
             }
+            line.clear();
         }
-        found
+        Ok(found)
     }
 
     /// `55d0-55e0 r-xp 00001000 fe:00 326279   /usr/bin/x`. None if it is not the head of a mapping, None inside if it
@@ -100,7 +112,7 @@ mod tests {
 5000-6000 r--p 00000000 00:00 0                   [vvar]\nAnonymous:             0 kB\n\
 6000-7000 r--p 00000000 00:00 0 \nAnonymous:             0 kB\n\
 7000-8000 r--p 00000000 fe:00 8                   /lib/y\nAnonymous:             0 kB\n";
-        assert_eq!(linux::unchanged(smaps), [0x1000..0x2000, 0x7000..0x8000]);
+        assert_eq!(linux::unchanged(smaps.as_bytes()).unwrap(), [0x1000..0x2000, 0x7000..0x8000]);
     }
 
     /// Under a test harness there are threads; so this only shows that it is harmless to ask.
