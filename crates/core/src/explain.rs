@@ -459,7 +459,7 @@ const CODES: &[(&str, &str)] = &[
     (
         "BW0392",
         "No task has this id. Either it never had one, or the task ended so long ago that it was forgotten: what has \
-         ended is kept for `tasks.retention`, and within `tasks.kept_bytes`, of the fleet file.",
+         ended is kept for `tasks.retention`, and within `tasks.kept`, of the fleet file.",
     ),
     (
         "BW0393",
