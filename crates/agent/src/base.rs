@@ -49,9 +49,10 @@ impl Base {
     }
 }
 
+/// For people, without the path: that may hold a token.
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.prefix)
+        write!(f, "http://{}", self.authority)
     }
 }
 
@@ -72,10 +73,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_prefix_is_kept() {
+    fn the_prefix_is_kept_and_not_shown() {
         let base = Base::parse("http://127.64.0.3:7400/i/TOKEN/").unwrap();
         assert_eq!(base.join("health"), "/i/TOKEN/health");
-        assert_eq!(base.to_string(), "http://127.64.0.3:7400/i/TOKEN");
+        assert_eq!(base.to_string(), "http://127.64.0.3:7400");
         assert_eq!((base.endpoint(), base.authority()), (("127.64.0.3", 7400), "127.64.0.3:7400"));
     }
 

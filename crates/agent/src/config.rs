@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_most_exact_name_of_the_model_server_wins() {
         let config = from(&[("OLLAMA_HOST", "a:1"), ("OLLAMA_BASE_URL", "http://b:2/i/t/ollama")]).unwrap();
-        assert_eq!(config.ollama.to_string(), "http://b:2/i/t/ollama");
+        assert_eq!(config.ollama, Base::parse("http://b:2/i/t/ollama").unwrap());
     }
 
     #[test]

@@ -181,7 +181,7 @@ impl<H> Shared<H> {
     fn enter(&self, stage: Status) {
         let index = Stage::ALL.iter().position(|known| *known == stage).unwrap_or_default();
         self.stage.0.store(u8::try_from(index).unwrap_or_default(), Ordering::Relaxed);
-        tracing::info!(status = stage.as_str(), "agent");
+        tracing::info!(status = stage.as_str(), "status");
     }
 }
 
@@ -213,7 +213,7 @@ impl<H: Handler> Shared<H> {
                 () = shutdown.cancelled() => return false,
                 registered = self.backend.register() => match registered {
                     Ok(()) => break,
-                    Err(error) => tracing::warn!(%error, "not registered"),
+                    Err(error) => tracing::warn!(backend = %self.config.backend, %error, "not registered"),
                 },
             }
             select! {

@@ -5,7 +5,7 @@ mod log;
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
-use bellwether_agent::{BadFault, Config, Ended, Fault, PromptHandler, StartError};
+use bellwether_agent::{BadConfig, BadFault, Config, Ended, Fault, PromptHandler, StartError};
 use bellwether_core::diagnostic::Diagnostic;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,18 +19,18 @@ use crate::{
 const HELP: &str = "\
 Examples:
   Take tasks from a backend until SIGTERM:
-    AGENT_NAME=auditor AGENT_TYPE=security BACKEND_URL=http://127.0.0.1:7400 bellwether agent --model phi3:mini
+    bellwether agent --name auditor --type security --backend http://127.0.0.1:7400
   Without any backend:
-    bellwether agent --model phi3:mini --prompt-file reviewer.txt --once \"is `rm -rf $DIR` safe?\"
-    cat questions.txt | bellwether agent --model phi3:mini --lines
+    bellwether agent --model phi3:mini --prompt-file reviewer.txt --once - < patch.diff
+    bellwether agent --model phi3:mini --lines < questions.txt
 
 Environment:
-  OLLAMA_BASE_URL, OLLAMA_URL, OLLAMA_HOST  the model server, if --ollama does not say; the first that is set
-  PORT or HEALTH_PORT, BELLWETHER_ADDRESS   where to serve /health, /ready, /stats and /metrics
+  OLLAMA_BASE_URL, OLLAMA_URL, OLLAMA_HOST  the model server, where --ollama does not say
+  PORT or HEALTH_PORT, BELLWETHER_ADDRESS   to serve /health, /ready, /stats and /metrics
   LOG_LEVEL                                 debug, info, warning or error
   LOG_FORMAT                                json: one object a line
 
-Exit codes: 0 all that was held is finished or answered, 1 something failed or was cut, 2 a wrong flag or variable.";
+Exit codes: 0 finished, or answered; 1 something failed or was cut; 2 a wrong flag or variable.";
 
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, env = "AGENT_NAME", default_value = "agent")]
     name: String,
     /// Type of the agent: which tasks it asks for
-    #[arg(long = "type", env = "AGENT_TYPE", default_value = "general")]
+    #[arg(long = "type", env = "AGENT_TYPE", value_name = "TYPE", default_value = "general")]
     agent_type: String,
     /// Model that answers the prompts
     #[arg(long, env = "MODEL_NAME", default_value = "tinyllama")]
@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long)]
     lines: bool,
     /// Tasks held at once
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: u16,
     /// File whose text is given to the model as system prompt
     #[arg(long, value_name = "FILE")]
@@ -71,7 +71,13 @@ pub(crate) struct Args {
     drain: u64,
     /// Be faulty on purpose, for rehearsals: errors[=30%], latency[=3], leak[=8MiB[:256MiB[:0]]], crash[=2], hang or
     /// swallow
-    #[arg(long, env = "BELLWETHER_FAULT", value_name = "KIND", help_heading = "To rehearse what goes wrong", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BELLWETHER_FAULT",
+        value_name = "KIND",
+        help_heading = "To rehearse what goes wrong",
+        hide_short_help = true
+    )]
     fault: Option<String>,
     /// Only agents of these names or types are faulty
     #[arg(
@@ -79,15 +85,29 @@ pub(crate) struct Args {
         env = "BELLWETHER_FAULT_AGENTS",
         value_name = "NAMES",
         value_delimiter = ',',
-        help_heading = "To rehearse what goes wrong", hide_short_help = true,
+        help_heading = "To rehearse what goes wrong",
+        hide_short_help = true,
         hide_env_values = true
     )]
     fault_agents: Vec<String>,
     /// The fault sleeps until this file is there
-    #[arg(long, env = "BELLWETHER_FAULT_FROM", value_name = "FILE", help_heading = "To rehearse what goes wrong", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BELLWETHER_FAULT_FROM",
+        value_name = "FILE",
+        help_heading = "To rehearse what goes wrong",
+        hide_short_help = true
+    )]
     fault_from: Option<PathBuf>,
     /// Seconds in which it does nothing before it registers, to stand for an agent that loads much
-    #[arg(long, env = "BELLWETHER_AGENT_BOOT", value_name = "SECONDS", default_value_t = 0.0, help_heading = "To rehearse what goes wrong", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BELLWETHER_AGENT_BOOT",
+        value_name = "SECONDS",
+        default_value_t = 0.0,
+        help_heading = "To rehearse what goes wrong",
+        hide_short_help = true
+    )]
     boot_delay: f64,
     /// MiB of memory that it holds for nothing, to stand for a heavy agent
     #[arg(
@@ -138,12 +158,7 @@ fn config(args: Args) -> Result<Config, Failure> {
         "OLLAMA_BASE_URL" if args.ollama.is_some() => args.ollama.clone(),
         _ => env::var(variable).ok(),
     };
-    let mut config = Config::from_lookup(lookup).map_err(|error| {
-        Failure::invalid(vec![
-            Diagnostic::new("BW0360", error.to_string())
-                .help("correct the variable, or leave it out to get its default"),
-        ])
-    })?;
+    let mut config = Config::from_lookup(lookup).map_err(|error| unusable(&error, &args))?;
     config.preload = args.preload.clone();
     config.fault = args.fault()?;
     config.fault_from = args.fault_from.clone();
@@ -165,6 +180,25 @@ fn config(args: Args) -> Result<Config, Failure> {
         config.system = Some(text);
     }
     Ok(config)
+}
+
+fn unusable(error: &BadConfig, args: &Args) -> Failure {
+    let is_address = error.variable == "BACKEND_URL" || error.variable.starts_with("OLLAMA");
+    let flag = match error.variable {
+        "BACKEND_URL" => Some("--backend"),
+        "OLLAMA_BASE_URL" if args.ollama.is_some() => Some("--ollama"),
+        _ => None,
+    };
+    // What the environment does not hold was a flag's.
+    let flag = flag.filter(|_| env::var(error.variable).ok().as_ref() != Some(&error.value));
+    let message =
+        flag.map_or_else(|| error.to_string(), |flag| format!("{flag} has the unusable value {:?}", error.value));
+    let help = if is_address {
+        "write it as http://HOST:PORT; agents speak to what is near them, without TLS"
+    } else {
+        "correct the variable, or leave it out to get its default"
+    };
+    Failure::invalid(vec![Diagnostic::new("BW0360", message).help(help)])
 }
 
 async fn serve(config: Config) -> Result<Ended, Failure> {

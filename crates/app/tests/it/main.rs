@@ -1,5 +1,6 @@
 //! The binary as a user has it: real processes, real sockets.
 
+mod agent;
 mod demo;
 mod errors;
 mod faults;
