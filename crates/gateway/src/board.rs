@@ -12,7 +12,7 @@ use bellwether_core::{
     port::gateway::GatewayEvent,
     spec::{ResultRule, Spec},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
     breakers::Breakers,
@@ -33,6 +33,8 @@ pub(crate) struct Board {
     pub(crate) clock: Clock,
     /// Tasks that wait for a lease.
     pub(crate) queued: AtomicU64,
+    /// There are letters for the backend.
+    pub(crate) posted: Notify,
     /// Of the fleet file, to count what no instance answered.
     models: HashMap<String, ModelName>,
     /// Of the fleet file: what a result must carry.
@@ -52,6 +54,7 @@ impl Board {
             recorder,
             clock,
             queued: AtomicU64::new(0),
+            posted: Notify::new(),
             models: spec
                 .agents
                 .iter()

@@ -13,11 +13,12 @@ use bellwether_core::{
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::{Completed, Ended, Ends};
+use crate::store::{Completed, Ends, Filter, Letter, Outbox, Posted, Shown, Waiting};
 
 pub(crate) struct Submission {
-    /// Its id is a key of the submitter's, or a random one.
     pub(crate) task: traffic::Submission,
+    /// Its id is a random one of ours, not a key of the submitter's.
+    pub(crate) is_fresh: bool,
     /// The JSON object that an agent will get, less its attempt.
     pub(crate) body: Vec<u8>,
 }
@@ -26,20 +27,71 @@ pub(crate) enum SubmitAnswer {
     Queued {
         agent: String,
     },
-    /// A task of this id was submitted before.
+    /// This very task was submitted before.
     Known {
         agent: String,
     },
+    /// Another task was, under this id.
+    Conflict,
     NotFound(String),
     Full {
         retry_after: Millis,
     },
 }
 
-/// A task in the hands of an agent.
+/// A task on its way to an agent. What is dropped before it is delivered goes back into its place in line.
 pub(crate) struct HandedOut {
     pub(crate) granted: Granted,
     pub(crate) body: Vec<u8>,
+    to: InstanceId,
+    way_back: Option<Returns>,
+}
+
+/// Where undelivered tasks come back. Never more of them than leases.
+pub(crate) type Returns = mpsc::UnboundedSender<(InstanceId, Granted)>;
+
+impl HandedOut {
+    pub(crate) fn new(to: InstanceId, granted: Granted, body: Vec<u8>, way_back: Returns) -> Self {
+        Self { granted, body, to, way_back: Some(way_back) }
+    }
+
+    /// Whoever it is for has it.
+    pub(crate) fn delivered(&mut self) {
+        self.way_back = None;
+    }
+}
+
+impl Drop for HandedOut {
+    fn drop(&mut self) {
+        if let Some(way_back) = self.way_back.take() {
+            // Nobody listens only after the writer has ended; the lease is then told to the next one.
+            drop(way_back.send((self.to, self.granted.clone())));
+        }
+    }
+}
+
+/// What an agent says of a task that it held.
+pub(crate) struct Account {
+    pub(crate) told: Told,
+    /// JSON: the result, or what went wrong.
+    pub(crate) result: Vec<u8>,
+    /// JSON, for another attempt at what failed.
+    pub(crate) checkpoint: Option<Vec<u8>>,
+    /// What the backend is sent if this is the end of a task of its own.
+    pub(crate) letter: Option<Letter>,
+}
+
+/// What became of a task that the backend gave.
+pub(crate) enum TakenIn {
+    HandedOut(HandedOut),
+    /// The asker is not the active instance any more: it waits for who is.
+    Queued,
+    /// It was given before and has not ended.
+    Live,
+    /// It has ended, and the backend will be told again.
+    Ended,
+    /// There is no room for it at the moment.
+    Refused,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -52,26 +104,66 @@ pub(crate) struct Counts {
     pub(crate) ended: Ends,
 }
 
-/// A task that has not ended, as people are shown it.
-#[derive(Serialize)]
-pub(crate) struct Live {
-    pub(crate) id: String,
-    pub(crate) agent: String,
-    #[serde(rename = "type")]
-    pub(crate) agent_type: String,
-    pub(crate) state: &'static str,
-    pub(crate) attempts: u32,
-    pub(crate) drawn: Option<bellwether_core::id::Side>,
-    pub(crate) chance: Option<f64>,
-    pub(crate) served: Option<bellwether_core::id::Side>,
-    pub(crate) submitted_ms: u64,
+pub(crate) enum CancelAnswer {
+    /// By this question or an earlier one.
+    Cancelled(Box<Shown>),
+    /// Otherwise.
+    Ended(Box<Shown>),
+    Unknown,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(crate) enum Shown {
-    Live(Live),
-    Ended(Box<Ended>),
+pub(crate) enum ReviveAnswer {
+    Queued {
+        agent: String,
+    },
+    NotEnded,
+    Completed,
+    Unknown,
+    /// Its agent left the fleet.
+    NoAgent(String),
+    Full {
+        retry_after: Millis,
+    },
+}
+
+/// How long who asks for a task would wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    Not,
+    ForEnd,
+    /// Until it is different from what was seen.
+    ForChange(Seen),
+}
+
+/// What of a task has changed when the task has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    state: &'static str,
+    attempts: u32,
+    checkpoint: bool,
+}
+
+impl Wait {
+    pub(crate) fn goes_on(self, shown: &Shown) -> bool {
+        match self {
+            Self::Not => false,
+            Self::ForEnd => !shown.has_ended(),
+            Self::ForChange(seen) => !shown.has_ended() && seen == Seen::of(shown),
+        }
+    }
+}
+
+impl Seen {
+    pub(crate) fn of(shown: &Shown) -> Self {
+        Self { state: shown.state, attempts: shown.attempts, checkpoint: shown.checkpoint }
+    }
+}
+
+/// Part of the list of tasks.
+pub(crate) struct Page {
+    pub(crate) tasks: Vec<Shown>,
+    /// The list goes on behind this number. There may be nothing more that is wanted.
+    pub(crate) next: Option<u64>,
 }
 
 pub(crate) type Tell<T> = oneshot::Sender<T>;
@@ -93,10 +185,37 @@ pub(crate) enum Ask {
     Complete {
         id: TaskId,
         by: InstanceId,
-        told: Told,
-        result: Vec<u8>,
+        account: Box<Account>,
         tell: Tell<Completion>,
     },
+    /// The instance says goodbye.
+    Leave {
+        instance: InstanceId,
+        tell: Tell<()>,
+    },
+    /// Whether the instance may take one task more than it holds, and a fresh one at all.
+    HasRoom {
+        instance: InstanceId,
+        places: Option<u32>,
+        tell: Tell<bool>,
+    },
+    /// A task that the backend gave for this instance.
+    TakeIn {
+        instance: InstanceId,
+        id: TaskId,
+        body: Vec<u8>,
+        tell: Tell<TakenIn>,
+    },
+    /// Letters to the backend that are due.
+    Letters(Tell<Vec<Waiting>>),
+    /// What became of sending one.
+    Posted {
+        number: u64,
+        posted: Posted,
+        tell: Tell<()>,
+    },
+    /// Letters that are waiting or were refused.
+    Outbox(Tell<Outbox>),
     /// A word of the holder on how it gets on.
     Progress {
         id: TaskId,
@@ -110,13 +229,26 @@ pub(crate) enum Ask {
         id: TaskId,
         by: InstanceId,
     },
-    /// With `wait`, answered when the task has ended.
     Show {
         id: TaskId,
-        wait: bool,
+        wait: Wait,
         tell: Tell<Option<Shown>>,
     },
+    Cancel {
+        id: TaskId,
+        tell: Tell<CancelAnswer>,
+    },
+    Revive {
+        id: TaskId,
+        tell: Tell<ReviveAnswer>,
+    },
     Counts(Tell<Counts>),
+    List {
+        filter: Filter,
+        after: u64,
+        limit: usize,
+        tell: Tell<Page>,
+    },
     /// With `wait`, answered when there is at least one.
     Completions {
         after: u64,

@@ -5,11 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bellwether_core::spec::TaskPolicy;
+use bellwether_core::spec::{TaskMode, TaskPolicy};
+use hyper::body::Incoming;
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{board::Board, desk::Desk, limits, model::Model, pool::Pool};
+use crate::{board::Board, desk::Desk, limits, model::Model, pool::Pool, relay::Backend};
 
 /// Shared by all threads.
 pub(crate) struct House {
@@ -17,9 +18,11 @@ pub(crate) struct House {
     pub(crate) desk: Desk,
     pub(crate) model: Arc<Model>,
     pub(crate) tasks: TaskPolicy,
+    /// The gateway stops: whoever waits for something is answered.
+    pub(crate) stop: CancellationToken,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) push_waiters: Semaphore,
-    pub(crate) long_pollers: Semaphore,
+    pub(crate) long_pollers: Arc<Semaphore>,
     /// Names of model clients that were seen, up to a bound.
     clients: Mutex<HashSet<String>>,
 }
@@ -27,21 +30,30 @@ pub(crate) struct House {
 /// One per thread.
 pub(crate) struct Door {
     house: Arc<House>,
-    pub(crate) pool: Pool,
-    /// Owns the tunnels, which outlive the connections that they grew from.
+    pub(crate) pool: Pool<Incoming>,
+    /// Where tasks come from, if not from here.
+    pub(crate) backend: Option<Backend>,
+    /// Owns the tunnels, which outlive the connections that they grew from, and exchanges with the backend.
     pub(crate) tunnels: TaskTracker,
 }
 
 impl House {
-    pub(crate) fn new(board: Arc<Board>, desk: Desk, model: Arc<Model>, tasks: TaskPolicy) -> Self {
+    pub(crate) fn new(
+        board: Arc<Board>,
+        desk: Desk,
+        model: Arc<Model>,
+        tasks: TaskPolicy,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             board,
             desk,
             model,
             tasks,
+            stop,
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
             push_waiters: Semaphore::new(limits::PUSH_WAITERS_MAX),
-            long_pollers: Semaphore::new(limits::LONG_POLLERS_MAX),
+            long_pollers: Arc::new(Semaphore::new(limits::LONG_POLLERS_MAX)),
             clients: Mutex::default(),
         }
     }
@@ -55,7 +67,8 @@ impl House {
 
 impl Door {
     pub(crate) fn new(house: Arc<House>) -> Self {
-        Self { house, pool: Pool::default(), tunnels: TaskTracker::new() }
+        let backend = house.tasks.backend.as_deref().filter(|_| house.tasks.mode == TaskMode::Relay).map(Backend::new);
+        Self { house, pool: Pool::default(), backend, tunnels: TaskTracker::new() }
     }
 }
 

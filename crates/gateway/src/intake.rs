@@ -9,12 +9,15 @@ use tokio::time::timeout;
 use crate::{body::Response, limits, problem::problem};
 
 pub(crate) async fn json<T: DeserializeOwned>(body: Incoming, bytes_max: usize) -> Result<T, Response> {
-    let bytes = read(body, bytes_max).await?;
-    serde_json::from_slice(&bytes)
+    parse(&read(body, bytes_max).await?)
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Response> {
+    serde_json::from_slice(bytes)
         .map_err(|error| problem(StatusCode::BAD_REQUEST, &format!("the body is not the JSON that is wanted: {error}")))
 }
 
-async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Response> {
+pub(crate) async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Response> {
     let collected = timeout(limits::BODY_TIMEOUT, Limited::new(body, bytes_max).collect())
         .await
         .map_err(|_late| problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?;

@@ -31,12 +31,31 @@ pub(crate) const LONG_POLL: Duration = Duration::from_secs(60);
 pub(crate) const LONG_POLLERS_MAX: usize = 1024;
 /// Completions in one answer.
 pub(crate) const COMPLETIONS_MAX: usize = 1000;
+/// Tasks in one answer, and where nobody says how many.
+pub(crate) const LISTED_MAX: usize = 1000;
+pub(crate) const LISTED: usize = 100;
+/// Tasks that the writer looks at in one go for a list, and how long a list may take in all.
+pub(crate) const LIST_STEP: usize = 2000;
+pub(crate) const LIST_TIME: Duration = Duration::from_secs(10);
+/// How often a stream of events says something though there is nothing to say, so that nobody between takes it for dead.
+pub(crate) const STREAM_QUIET: Duration = Duration::from_secs(15);
+/// When a client whose stream broke off should come back.
+pub(crate) const STREAM_RETRY: Duration = Duration::from_secs(1);
+/// The longest delay and the latest deadline of a task.
+pub(crate) const PUT_OFF_MAX: Millis = Millis::from_mins(365 * 24 * 60);
+/// Attempts that a submitter may ask for.
+pub(crate) const ATTEMPTS_MAX: u32 = 100;
+/// Characters of what is kept of a failure to show it.
+pub(crate) const ERROR_CHARS: usize = 2000;
 
 /// Named clients of the model API that are told apart; more share the class of the unidentified.
 pub(crate) const CLIENTS_MAX: usize = 256;
 
 /// The longest that a question for a task is held open, whatever its asker says.
 pub(crate) const HOLD_MAX: Millis = Millis::from_secs(60);
+
+/// What an agent may keep of a task for the next attempt, as JSON.
+pub(crate) const CHECKPOINT_BYTES: usize = 64 << 10;
 
 /// Tasks that one instance may hold at once, whatever it asks for.
 pub(crate) const PLACES_MAX: u32 = 64;
@@ -51,9 +70,10 @@ pub(crate) const IDLE_LIMIT: Duration = Duration::from_millis(1500);
 pub(crate) const DESK_QUEUE: usize = 1024;
 /// The most that one transaction takes in.
 pub(crate) const BATCH_MAX: usize = 256;
-/// How often ended tasks beyond their retention are looked for, and how many go at once.
+/// How often ended tasks beyond their retention are looked for, and how many go in one transaction.
 pub(crate) const PURGE_EVERY: Duration = Duration::from_secs(10);
-pub(crate) const PURGE_ROWS: usize = 1000;
+pub(crate) const PURGE_ROWS: usize = 256;
+pub(crate) const PURGE_BYTES: u64 = 8 << 20;
 /// One-second records that are kept for a controller that was away: a day.
 pub(crate) const SECONDS_KEPT: u64 = 86_400;
 /// One-second records in one answer, and their bytes as stored; at least one record is answered. A line of the link
@@ -64,6 +84,30 @@ pub(crate) const SECONDS_ANSWERED_BYTES: usize = 16 << 20;
 pub(crate) const SECONDS_UNSAVED_MAX: usize = 600;
 /// Tokens of forgotten instances that are still told apart from unknown ones.
 pub(crate) const REVOKED_KEPT: usize = 4096;
+
+/// How long a task's backend may take to connect, to answer a question for a task, and to answer what is passed on.
+pub(crate) const BACKEND_CONNECT: Duration = Duration::from_secs(2);
+pub(crate) const BACKEND_ASK: Duration = Duration::from_secs(60);
+pub(crate) const BACKEND_NOTICE: Duration = Duration::from_secs(3);
+/// How long a question is still held open for tasks that come back to us after the backend had none.
+pub(crate) const BACKEND_PAUSE: Millis = Millis::from_secs(1);
+/// The least that an agent is thought to wait for the backend's answer.
+pub(crate) const BACKEND_PATIENCE: Millis = Millis::from_secs(5);
+/// What the backend may give at once.
+pub(crate) const BACKEND_TASK_BYTES: usize = 16 << 20;
+/// Letters to the backend that are under way at once, how long each may take, and how long it waits after it failed.
+pub(crate) const LETTERS_AT_ONCE: usize = 16;
+pub(crate) const LETTER_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const LETTER_WAIT: Millis = Millis::from_secs(1);
+pub(crate) const LETTER_WAIT_MAX: Millis = Millis::from_secs(60);
+/// The longest pause of them all while the backend cannot be reached.
+pub(crate) const LETTER_PAUSE_MAX: Millis = Millis::from_secs(10);
+/// Letters in one answer to people.
+pub(crate) const LETTERS_SHOWN: usize = 100;
+
+/// How long a courier waits before it asks again for an instance that could not be reached or does not get anything.
+pub(crate) const COURIER_WAIT: Duration = Duration::from_millis(250);
+pub(crate) const COURIER_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// How long requests in flight may take to end when the gateway is told to stop.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

@@ -12,33 +12,40 @@ use std::{
 
 use bellwether_core::id::InstanceId;
 use hyper::{
-    body::Incoming,
+    body::Body,
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::{limits, target::Target};
+use crate::{body::BoxError, limits, target::Target};
 
-pub(crate) type Sender = SendRequest<Incoming>;
-
-#[derive(Default)]
-pub(crate) struct Pool {
-    idle: Mutex<HashMap<InstanceId, Vec<Idle>>>,
+/// `B` is the body of requests.
+pub(crate) struct Pool<B> {
+    idle: Mutex<HashMap<InstanceId, Vec<Idle<B>>>>,
     /// Owns the connections' tasks.
     tracker: TaskTracker,
 }
 
-struct Idle {
-    sender: Sender,
+struct Idle<B> {
+    sender: SendRequest<B>,
     target: Arc<Target>,
     until: Instant,
 }
 
-impl Pool {
+impl<B> Default for Pool<B> {
+    fn default() -> Self {
+        Self { idle: Mutex::default(), tracker: TaskTracker::new() }
+    }
+}
+
+impl<B> Pool<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
     /// The connection that was used last, if there is one that is ready.
-    pub(crate) fn take(&self, instance: InstanceId) -> Option<Sender> {
+    pub(crate) fn take(&self, instance: InstanceId) -> Option<SendRequest<B>> {
         let mut all = self.lock();
         let kept = all.get_mut(&instance)?;
         let now = Instant::now();
@@ -48,7 +55,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose response has ended. `peer_keeps`: how long the peer says it does.
-    pub(crate) fn put(&self, target: &Arc<Target>, sender: Sender, peer_keeps: Option<Duration>) {
+    pub(crate) fn put(&self, target: &Arc<Target>, sender: SendRequest<B>, peer_keeps: Option<Duration>) {
         let keep = match peer_keeps {
             Some(theirs) => limits::IDLE_LIMIT.min(theirs.saturating_sub(Duration::from_secs(1))),
             None => limits::IDLE_LIMIT,
@@ -72,7 +79,7 @@ impl Pool {
         });
     }
 
-    pub(crate) async fn connect(&self, to: SocketAddr) -> io::Result<Sender> {
+    pub(crate) async fn connect(&self, to: SocketAddr) -> io::Result<SendRequest<B>> {
         let stream = timeout(limits::CONNECT_TIMEOUT, TcpStream::connect(to))
             .await
             .map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -86,7 +93,7 @@ impl Pool {
         Ok(sender)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, Vec<Idle>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, Vec<Idle<B>>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

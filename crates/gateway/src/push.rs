@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use hyper::{
     StatusCode, Version,
     body::Incoming,
+    client::conn::http1::SendRequest,
     header::{HOST, HeaderValue},
     http::uri::PathAndQuery,
     upgrade::OnUpgrade,
@@ -25,7 +26,6 @@ use crate::{
     door::Door,
     guard::{Ended, Guarded},
     hop, limits,
-    pool::Sender,
     problem::{problem, retry_later},
     server::Place,
     table::Found,
@@ -168,7 +168,7 @@ async fn send(
     target: &Target,
     upstream: SocketAddr,
     mut request: Request,
-) -> Result<(hyper::Response<Incoming>, Sender), Unsent> {
+) -> Result<(hyper::Response<Incoming>, SendRequest<Incoming>), Unsent> {
     loop {
         let (mut sender, is_fresh) = match door.pool.take(target.card.instance) {
             Some(sender) => (sender, false),
@@ -199,7 +199,7 @@ fn relay(
     door: &Arc<Door>,
     claim: Claim,
     response: hyper::Response<Incoming>,
-    sender: Sender,
+    sender: SendRequest<Incoming>,
     began: Instant,
 ) -> Response {
     let (mut head, incoming) = response.into_parts();

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     board::Board,
     clock::Clock,
+    courier,
     desk::Desk,
     door::House,
     keeper::Keeper,
@@ -53,7 +54,7 @@ impl Error {
 /// Serves until `shutdown`, and then for as long as requests in flight take to end, within a bound.
 pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let Config { listener, store, link, port, spec, threads } = config;
-    let store = Store::open(&store)?;
+    let mut store = Store::open(&store)?;
     let loaded = store.load()?;
     let (events, told) = mpsc::unbounded_channel();
     let board = Arc::new(Board::new(&spec, Clock::start(), events));
@@ -82,7 +83,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let _stop_all = stop.clone().drop_guard();
     let mut parts = Vec::new();
     let writing = spawn("store", &stop, move || write(writer, asked))?;
-    let house = Arc::new(House::new(board, desk, model, spec.tasks.clone()));
+    let house = Arc::new(House::new(board, desk, model, spec.tasks.clone(), stop.clone()));
     for n in 0..threads.max(1) {
         let listener = listener.try_clone().map_err(Error::at("share its listener"))?;
         let (house, stop_this) = (house.clone(), stop.clone());
@@ -90,6 +91,10 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
             server::run(listener, house, stop_this).map_err(Error::at("serve"))
         })?);
     }
+    let (of_courier, stop_this) = (house.clone(), stop.clone());
+    parts.push(spawn("courier", &stop, move || {
+        courier::run(&of_courier, &stop_this).map_err(Error::at("start the courier's runtime"))
+    })?);
     drop((house, listener));
     tracing::info!(port, threads, "the gateway serves");
     runtime.block_on(async { tokio::join!(keeper.run(stop.clone()), prober.run(stop)) });

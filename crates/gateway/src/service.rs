@@ -15,6 +15,7 @@ use crate::{
     model,
     problem::problem,
     push::push,
+    relay,
     table::Known,
     target::{Claim, Target},
     task_api,
@@ -44,6 +45,7 @@ pub(crate) async fn answer(door: &Arc<Door>, called: Ipv4Addr, request: Request)
         },
         (Some("m"), Some(client)) => by_client(door, client, request).await,
         (Some("tasks" | "completions"), _) => task_api::answer(door, &path, request).await,
+        (Some("relay"), None) if door.backend.is_some() => relay::outbox(door, &request).await,
         _ => by_address(door, called, &path, request).await,
     }
 }
@@ -67,11 +69,7 @@ async fn by_token(door: &Arc<Door>, token: &str, request: Request) -> Response {
     if let Some(of_model) = below(&rest, "/ollama") {
         return model_call(door, Some(target), &of_model, request).await;
     }
-    let path = rest.path().to_owned();
-    match agent_api::Call::of(&path) {
-        Some(call) => agent_api::answer(door, &target, call, request).await,
-        None => problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
-    }
+    agent_api::answer(door, &target, &rest, request).await
 }
 
 async fn by_client(door: &Arc<Door>, client: &str, request: Request) -> Response {
@@ -93,7 +91,10 @@ async fn by_client(door: &Arc<Door>, client: &str, request: Request) -> Response
 async fn by_address(door: &Arc<Door>, called: Ipv4Addr, path: &str, request: Request) -> Response {
     let target = door.board.table.load().by_address(called).cloned();
     match (agent_api::Call::of(path), target) {
-        (Some(call), Some(target)) => agent_api::answer(door, &target, call, request).await,
+        (Some(_), Some(target)) => match rest(&request, 0) {
+            Some(rest) => agent_api::answer(door, &target, &rest, request).await,
+            None => problem(StatusCode::BAD_REQUEST, "the path cannot be passed on"),
+        },
         (Some(agent_api::Call::Health), None) => agent_api::health_of_gateway(),
         (Some(_), None) => problem(StatusCode::UNAUTHORIZED, "no instance is known by the address that was called"),
         (None, target) => {

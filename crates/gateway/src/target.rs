@@ -29,6 +29,10 @@ pub(crate) struct Target {
     /// Leases and streams that were taken from it since it was last retired.
     revoked: AtomicU64,
     polled: AtomicBool,
+    /// It said goodbye, and has not registered again.
+    away: AtomicBool,
+    /// The backend is being asked for a task for it.
+    asked_for: AtomicBool,
     pub(crate) work: Work,
     heartbeat: Mutex<Option<Heartbeat>>,
     /// Openings of its own breaker, as it reported them last. None: not known, because it began before this process.
@@ -55,6 +59,8 @@ impl Target {
             cut: Mutex::default(),
             revoked: AtomicU64::new(0),
             polled: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+            asked_for: AtomicBool::new(false),
             work: Work::default(),
             heartbeat: Mutex::default(),
             reported_trips: Mutex::new(Some(0)),
@@ -113,6 +119,23 @@ impl Target {
     /// True the first time.
     pub(crate) fn polls_first(&self) -> bool {
         !self.polled.load(Ordering::Relaxed) && !self.polled.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// Whoever gets true asks the backend for a task, and nobody else until [`Self::asked`].
+    pub(crate) fn asks(&self) -> bool {
+        !self.asked_for.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn asked(&self) {
+        self.asked_for.store(false, Ordering::Relaxed);
     }
 
     /// It ran before this process did: what it has polled and reported is partly unknown.

@@ -9,6 +9,8 @@ use bellwether_core::{
     traffic::{Silence, TaskId},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::clock::Clock;
 
 #[derive(Default)]
@@ -22,6 +24,8 @@ pub(crate) struct Work {
 struct Held {
     id: TaskId,
     silence: Arc<Silence>,
+    /// The lease has ended, however it did.
+    over: CancellationToken,
 }
 
 /// The signs that one model call gives.
@@ -46,11 +50,21 @@ impl Work {
     }
 
     pub(crate) fn lease_began(&self, id: TaskId, now: Nanos) {
-        self.leases().push(Held { id, silence: Arc::new(Silence::since(now)) });
+        self.leases().push(Held { id, silence: Arc::new(Silence::since(now)), over: CancellationToken::new() });
     }
 
     pub(crate) fn lease_ended(&self, id: &TaskId) {
-        self.leases().retain(|held| held.id != *id);
+        self.leases().retain(|held| {
+            if held.id == *id {
+                held.over.cancel();
+            }
+            held.id != *id
+        });
+    }
+
+    /// Told when the lease ends; none if it has.
+    pub(crate) fn over(&self, id: &TaskId) -> Option<CancellationToken> {
+        self.leases().iter().find(|held| held.id == *id).map(|held| held.over.clone())
     }
 
     /// The task that a call of the instance works for: the one it names, if it holds that, else its only one.

@@ -4,8 +4,11 @@
 //! answers. When a transaction fails, the machine is read back from the store and nobody is answered, so that
 //! what is in memory never runs ahead of what is on the disk.
 
+mod agents;
 mod answer;
 mod publish;
+mod queue;
+mod relay;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,7 +18,7 @@ use std::{
 
 use bellwether_core::{
     id::InstanceId,
-    spec::TaskPolicy,
+    spec::{TaskMode, TaskPolicy},
     traffic::{Agents, Change, Granted, TaskId, Traffic},
 };
 use tokio::{
@@ -25,9 +28,9 @@ use tokio::{
 
 use crate::{
     board::Board,
-    desk::{Ask, Counts, HandedOut, Shown, Tell},
+    desk::{Ask, Counts, HandedOut, Returns, Tell, Wait},
     limits,
-    store::{Completed, Loaded, Store, StoreError},
+    store::{Completed, Loaded, Purged, Shown, Store, StoreError},
     target::Claim,
 };
 
@@ -48,12 +51,17 @@ pub(crate) struct Writer {
     /// What the synthetic tasks of instances hold.
     tryouts: HashMap<InstanceId, BTreeMap<String, String>>,
     /// Tasks that were handed out to somebody who had gone.
-    undelivered: Vec<(InstanceId, Granted)>,
-    ends_awaited: HashMap<TaskId, Vec<Tell<Option<Shown>>>>,
+    returned: mpsc::UnboundedReceiver<(InstanceId, Granted)>,
+    way_back: Returns,
+    shows_awaited: HashMap<TaskId, Vec<(Wait, Tell<Option<Shown>>)>>,
     completions_awaited: Vec<Awaited>,
+    /// The last purge left something to do.
+    purging: bool,
     /// Of the batch in work, to be published after the commit.
     done: Vec<Change>,
     replies: Vec<Reply>,
+    /// There are letters for the backend in it.
+    posted: bool,
 }
 
 /// Who waits for the next completion.
@@ -63,14 +71,14 @@ struct Awaited {
     tell: Tell<Vec<Completed>>,
 }
 
-/// Sends an answer. Dropping it unsent says that the question was not carried out. Returns what was handed out and
-/// found nobody.
-type Reply = Box<dyn FnOnce() -> Option<(InstanceId, Granted)> + Send>;
+/// Sends an answer. Dropping it unsent says that the question was not carried out.
+type Reply = Box<dyn FnOnce() + Send>;
 
 impl Writer {
     pub(crate) fn new(board: Arc<Board>, store: Store, loaded: Loaded, policy: TaskPolicy, agents: Agents) -> Self {
         let now = board.clock.now();
         let traffic = Traffic::restore(policy.clone(), agents.clone(), loaded.snapshot, now);
+        let (way_back, returned) = mpsc::unbounded_channel();
         let mut writer = Self {
             board,
             store,
@@ -83,11 +91,14 @@ impl Writer {
             claims: HashMap::new(),
             asking: HashMap::new(),
             tryouts: HashMap::new(),
-            undelivered: Vec::new(),
-            ends_awaited: HashMap::new(),
+            returned,
+            way_back,
+            shows_awaited: HashMap::new(),
+            purging: false,
             completions_awaited: Vec::new(),
             done: Vec::new(),
             replies: Vec::new(),
+            posted: false,
         };
         writer.publish_restored();
         writer
@@ -99,15 +110,16 @@ impl Writer {
         let mut next_purge = Instant::now() + limits::PURGE_EVERY;
         loop {
             let timeout = match self.traffic.next_timeout() {
-                _ if !self.undelivered.is_empty() => Some(Duration::ZERO),
+                _ if self.purging => Some(Duration::ZERO),
                 at => at.map(|at| self.board.clock.until(at)),
             };
+            let mut is_over = false;
             tokio::select! {
                 biased;
-                taken = asks.recv_many(&mut batch, limits::BATCH_MAX) => {
-                    if taken == 0 {
-                        return Ok(());
-                    }
+                taken = asks.recv_many(&mut batch, limits::BATCH_MAX) => is_over = taken == 0,
+                Some((instance, granted)) = self.returned.recv() => {
+                    // Behind those that came before it, and worked off with them.
+                    drop(self.way_back.send((instance, granted)));
                 }
                 () = sleep(timeout.unwrap_or(limits::PURGE_EVERY)) => {}
             }
@@ -116,6 +128,9 @@ impl Writer {
                 next_purge = Instant::now() + limits::PURGE_EVERY;
             }
             self.work_off(&mut batch, purge)?;
+            if is_over {
+                return Ok(());
+            }
         }
     }
 
@@ -135,7 +150,7 @@ impl Writer {
     fn work(&mut self, batch: &mut Vec<Ask>, purge: bool) -> Result<(), StoreError> {
         let now = self.board.clock.now();
         let mut changes = Vec::new();
-        for (instance, granted) in std::mem::take(&mut self.undelivered) {
+        while let Ok((instance, granted)) = self.returned.try_recv() {
             self.traffic.undelivered(now, instance, &granted, &mut changes);
         }
         self.traffic.expire(now, &mut changes);
@@ -145,9 +160,15 @@ impl Writer {
         }
         self.wake(now)?;
         if purge {
-            let gone = self.store.purge(now.wall, self.policy.retention)?;
-            self.counts.ended.take(gone);
             self.forget_who_left();
+        }
+        if purge || self.purging || self.store.kept_bytes() > self.policy.kept_bytes_max {
+            let Purged { gone, more } = self.store.purge(now.wall, self.policy.retention, self.policy.kept_bytes_max)?;
+            self.counts.ended.take(gone);
+            self.purging = more;
+            if purge && self.policy.mode == TaskMode::Relay {
+                self.store.clear_outbox()?;
+            }
         }
         self.store.commit()
     }
@@ -157,6 +178,7 @@ impl Writer {
         for change in &changes {
             self.store.write(change, content)?;
         }
+        self.report_ends(&changes)?;
         self.done.extend(changes);
         Ok(())
     }
@@ -164,8 +186,17 @@ impl Writer {
     fn publish_and_answer(&mut self) -> Result<(), StoreError> {
         let done = std::mem::take(&mut self.done);
         self.publish(&done)?;
+        let delayed = self.counts.delayed;
         self.count();
-        self.undelivered.extend(self.replies.drain(..).filter_map(|reply| reply()));
+        // That a delay has passed is no change of its own.
+        if self.counts.delayed < delayed && !self.shows_awaited.is_empty() {
+            let ids: Vec<TaskId> = self.shows_awaited.keys().cloned().collect();
+            ids.iter().try_for_each(|id| self.tell_shown(id))?;
+        }
+        self.replies.drain(..).for_each(|reply| reply());
+        if std::mem::take(&mut self.posted) {
+            self.board.posted.notify_one();
+        }
         Ok(())
     }
 
@@ -179,8 +210,10 @@ impl Writer {
     /// Back to what the last commit left. Published state is that already.
     fn start_over(&mut self) -> Result<(), StoreError> {
         self.done.clear();
+        self.posted = false;
         self.replies.clear();
         self.asking.clear();
+        self.purging = false;
         self.store.roll_back()?;
         let loaded = self.store.load()?;
         self.counts.ended = loaded.ended;
@@ -193,8 +226,8 @@ impl Writer {
     fn forget_who_left(&mut self) {
         self.completions_awaited.retain(|waiting| !waiting.tell.is_closed());
         self.asking.retain(|_, tell| !tell.is_closed());
-        self.ends_awaited.retain(|_, waiting| {
-            waiting.retain(|tell| !tell.is_closed());
+        self.shows_awaited.retain(|_, waiting| {
+            waiting.retain(|(_, tell)| !tell.is_closed());
             !waiting.is_empty()
         });
     }

@@ -52,8 +52,13 @@ impl Ends {
     }
 }
 
+/// What [`Store::task`] reads, in its order.
+pub(super) const TASK: &str = "id, place, agent, agent_type, drawn, chance, attempts, revoked, submitted, instance,
+    served_agent, served, fence, granted, rank, priority, bytes, attempts_max, not_before, begin_by, failed_by,
+    failed_attempt";
+
 impl Store {
-    pub(crate) fn load(&self) -> Result<Loaded, StoreError> {
+    pub(crate) fn load(&mut self) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
         let snapshot = &mut loaded.snapshot;
         snapshot.generation = Generation(self.meta("generation")?.unwrap_or_default());
@@ -76,16 +81,10 @@ impl Store {
             .into_iter()
             .collect();
         snapshot.tasks = self
-            .rows(
-                "SELECT id, place, agent, agent_type, drawn, chance, attempts, revoked, submitted,
-                        instance, served_agent, served, fence, granted,
-                        rank, priority, bytes, attempts_max, not_before, begin_by, failed_by, failed_attempt
-                 FROM tasks WHERE seq IS NULL",
-                |store, row| {
-                    let task = store.task(row)?;
-                    Ok((task.id.clone(), task))
-                },
-            )?
+            .rows(&format!("SELECT {TASK} FROM tasks WHERE seq IS NULL"), |store, row| {
+                let task = store.task(row)?;
+                Ok((task.id.clone(), task))
+            })?
             .into_iter()
             .collect();
         loaded.revoked = self
@@ -93,11 +92,13 @@ impl Store {
             .into_iter()
             .collect();
         loaded.last_second = self.meta("last_second")?.unwrap_or_default();
-        let counts = "SELECT status, COUNT(*) FROM tasks WHERE seq IS NOT NULL GROUP BY 1";
+        let counts = "SELECT status, COUNT(*), SUM(kept) FROM tasks WHERE seq IS NOT NULL GROUP BY 1";
         let counted = self.rows(counts, |store, row| {
-            Ok((store.end(&row.get::<_, String>(0).during("read")?)?, row.get::<_, u64>(1).during("read")?))
+            let number = |column| row.get::<_, u64>(column).during("read");
+            Ok((store.end(&row.get::<_, String>(0).during("read")?)?, number(1)?, number(2)?))
         })?;
-        counted.into_iter().for_each(|(how, count)| *loaded.ended.of(how) += count);
+        self.kept_bytes = counted.iter().map(|(_, _, kept)| kept).sum();
+        counted.into_iter().for_each(|(how, count, _)| *loaded.ended.of(how) += count);
         Ok(loaded)
     }
 

@@ -6,8 +6,11 @@
 //! ours, newer than this build or damaged is left as it is.
 
 mod load;
+mod outbox;
+mod purge;
 mod read;
 mod schema;
+mod shown;
 mod write;
 
 use std::{
@@ -20,7 +23,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub(crate) use self::{
     load::{Ends, Loaded},
-    read::{Completed, Ended},
+    outbox::{Letter, Outbox, Posted, Waiting},
+    purge::Purged,
+    read::Completed,
+    shown::{Filter, Shown, is_state},
 };
 
 /// How long a gateway that is just ending may keep the file.
@@ -63,6 +69,8 @@ pub(crate) struct Store {
     in_transaction: bool,
     /// Highest numbers given since the last commit; written once with it.
     numbers: Numbers,
+    /// What tasks that have ended take up: bodies, checkpoints and results.
+    kept_bytes: u64,
 }
 
 #[derive(Default)]
@@ -83,7 +91,18 @@ impl Store {
         connection.busy_timeout(BUSY_WAIT).map_err(explain)?;
         schema::prepare(&connection, path)?;
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(Self { connection, path: path.to_owned(), in_transaction: false, numbers: Numbers::default() })
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            in_transaction: false,
+            numbers: Numbers::default(),
+            kept_bytes: 0,
+        })
+    }
+
+    /// What tasks that have ended take up, as far as it was loaded and written since.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
     }
 
     /// Makes everything since the last commit durable. Nothing to do is nothing done.
@@ -102,7 +121,7 @@ impl Store {
         Ok(())
     }
 
-    /// Undoes everything since the last commit.
+    /// Undoes everything since the last commit. What is kept has to be loaded again.
     pub(crate) fn roll_back(&mut self) -> Result<(), StoreError> {
         self.in_transaction = false;
         self.numbers = Numbers::default();

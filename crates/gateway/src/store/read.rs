@@ -1,36 +1,15 @@
 //! What is looked up while the gateway runs.
 
 use bellwether_core::{
-    id::{InstanceId, Side},
+    id::InstanceId,
     observation::Second,
-    traffic::{Archived, TaskId},
+    traffic::{Archived, End, Task, TaskId},
 };
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use super::{During as _, Store, StoreError};
+use super::{During as _, Store, StoreError, load::TASK};
 use crate::limits;
-
-/// A task that has ended, as people are shown it.
-#[derive(Serialize)]
-pub(crate) struct Ended {
-    pub(crate) id: String,
-    pub(crate) agent: String,
-    #[serde(rename = "type")]
-    pub(crate) agent_type: String,
-    /// `completed` or `failed`.
-    pub(crate) state: String,
-    pub(crate) attempts: u32,
-    pub(crate) drawn: Option<Side>,
-    pub(crate) chance: Option<f64>,
-    pub(crate) served: Option<Side>,
-    pub(crate) served_agent: Option<String>,
-    pub(crate) submitted_ms: u64,
-    pub(crate) finished_ms: u64,
-    pub(crate) seq: u64,
-    pub(crate) result: Option<Box<RawValue>>,
-}
 
 /// One entry of the list of ends.
 #[derive(Serialize)]
@@ -44,10 +23,16 @@ pub(crate) struct Completed {
 }
 
 impl Store {
-    /// The task as an agent gets it, less its attempt.
+    /// The task as an agent gets it, less its attempt and its checkpoint.
     pub(crate) fn body(&self, id: &TaskId) -> Result<Vec<u8>, StoreError> {
-        self.one("SELECT body FROM tasks WHERE id = ?1", id, |row| row.get(0))?
-            .ok_or_else(|| self.damaged(format!("task {id} is gone")))
+        let sql = "SELECT body FROM bodies WHERE number = (SELECT number FROM tasks WHERE id = ?1)";
+        self.one(sql, id, |row| row.get(0))?.ok_or_else(|| self.damaged(format!("task {id} is gone")))
+    }
+
+    /// What the attempt before came to, as JSON.
+    pub(crate) fn checkpoint(&self, id: &TaskId) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT checkpoint FROM checkpoints WHERE number = (SELECT number FROM tasks WHERE id = ?1)";
+        self.one(sql, id, |row| row.get(0))
     }
 
     pub(crate) fn archived(&self, id: &TaskId) -> Result<Option<Archived>, StoreError> {
@@ -56,43 +41,20 @@ impl Store {
         })
     }
 
-    /// For whom a task was that has ended.
-    pub(crate) fn ended_for(&self, id: &TaskId) -> Result<Option<String>, StoreError> {
-        self.one("SELECT agent FROM tasks WHERE id = ?1 AND seq IS NOT NULL", id, |row| row.get(0))
+    /// For whom a task is or was, and its body.
+    pub(crate) fn known(&self, id: &TaskId) -> Result<Option<(String, Vec<u8>)>, StoreError> {
+        let sql = "SELECT agent, body FROM tasks JOIN bodies USING (number) WHERE id = ?1";
+        self.one(sql, id, |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
-    pub(crate) fn ended(&self, id: &TaskId) -> Result<Option<Ended>, StoreError> {
-        let sql = "SELECT agent, agent_type, status, attempts, drawn, chance, served, served_agent, submitted,
-                          finished, seq, result
-                   FROM tasks WHERE id = ?1 AND seq IS NOT NULL";
-        let read = |row: &Row<'_>| {
-            let sides: [Option<String>; 2] = [row.get(4)?, row.get(6)?];
-            let result: Option<Vec<u8>> = row.get(11)?;
-            let ended = Ended {
-                id: id.to_string(),
-                agent: row.get(0)?,
-                agent_type: row.get(1)?,
-                state: row.get(2)?,
-                attempts: row.get(3)?,
-                drawn: None,
-                chance: row.get(5)?,
-                served: None,
-                served_agent: row.get(7)?,
-                submitted_ms: row.get(8)?,
-                finished_ms: row.get(9)?,
-                seq: row.get(10)?,
-                result: None,
-            };
-            Ok((ended, sides, result))
-        };
-        let Some((mut ended, [drawn, served], result)) = self.one(sql, id, read)? else { return Ok(None) };
-        ended.drawn = self.side(drawn)?;
-        ended.served = self.side(served)?;
-        ended.result = match result {
-            Some(bytes) => Some(self.parsed(&String::from_utf8_lossy(&bytes), "tasks.result")?),
-            None => None,
-        };
-        Ok(Some(ended))
+    /// A task that has ended, as the machine had it, and how.
+    pub(crate) fn ended_task(&self, id: &TaskId) -> Result<Option<(Task, End)>, StoreError> {
+        let sql = format!("SELECT {TASK}, status FROM tasks WHERE id = ?1 AND seq IS NOT NULL");
+        let mut statement = self.connection.prepare_cached(&sql).during("read")?;
+        let mut rows = statement.query([id.as_str()]).during("read")?;
+        let Some(row) = rows.next().during("read")? else { return Ok(None) };
+        let status: String = row.get("status").during("read")?;
+        Ok(Some((self.task(row)?, self.end(&status)?)))
     }
 
     pub(crate) fn completions(&self, after: u64, limit: usize) -> Result<Vec<Completed>, StoreError> {
@@ -131,7 +93,7 @@ impl Store {
         Ok(seconds)
     }
 
-    fn one<T>(
+    pub(super) fn one<T>(
         &self,
         sql: &str,
         id: &TaskId,

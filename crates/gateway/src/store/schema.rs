@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{StoreError, explain};
+use super::{StoreError, explain, outbox};
 
 /// "BWGW": tells our files from those of other programs.
 const APPLICATION: i32 = 0x4257_4757;
@@ -32,66 +32,82 @@ CREATE TABLE routes (
     fence    INTEGER NOT NULL,
     fallback INTEGER
 ) WITHOUT ROWID;
+";
+
+const TASKS: &str = "
 CREATE TABLE tasks (
-    id            TEXT PRIMARY KEY,
-    place         INTEGER NOT NULL,
-    agent         TEXT NOT NULL,
-    agent_type    TEXT NOT NULL,
-    drawn         TEXT,
-    chance        REAL,
-    attempts      INTEGER NOT NULL,
-    revoked       INTEGER NOT NULL,
-    submitted     INTEGER NOT NULL,
-    body          BLOB NOT NULL,
+    -- In the order in which they were submitted.
+    number           INTEGER PRIMARY KEY,
+    id               TEXT NOT NULL UNIQUE,
+    place            INTEGER NOT NULL,
+    agent            TEXT NOT NULL,
+    agent_type       TEXT NOT NULL,
+    drawn            TEXT,
+    chance           REAL,
+    attempts         INTEGER NOT NULL,
+    revoked          INTEGER NOT NULL,
+    submitted        INTEGER NOT NULL,
     -- Where it stands in line, and what its submitter wants.
-    rank          INTEGER NOT NULL,
-    priority      TEXT NOT NULL,
-    bytes         INTEGER NOT NULL,
-    attempts_max  INTEGER NOT NULL,
-    not_before    INTEGER,
-    begin_by      INTEGER,
-    -- The last failure that was reported, and what came of the work until then.
-    failed_by      INTEGER,
-    failed_attempt INTEGER,
-    error          BLOB,
-    checkpoint     BLOB,
+    rank             INTEGER NOT NULL,
+    priority         TEXT NOT NULL,
+    bytes            INTEGER NOT NULL,
+    attempts_max     INTEGER NOT NULL,
+    not_before       INTEGER,
+    begin_by         INTEGER,
+    -- The last failure that was reported, and why the last attempt or the task ended.
+    failed_by        INTEGER,
+    failed_attempt   INTEGER,
+    error            TEXT,
+    checkpoint_bytes INTEGER,
     -- The lease; after the end of the task the one that it was finished under.
-    instance      INTEGER,
-    served_agent  TEXT,
-    served        TEXT,
-    fence         INTEGER,
-    granted       INTEGER,
-    -- The end.
-    seq           INTEGER,
-    status        TEXT,
-    finished      INTEGER,
-    result        BLOB
+    instance         INTEGER,
+    served_agent     TEXT,
+    served           TEXT,
+    fence            INTEGER,
+    granted          INTEGER,
+    -- The end, and what the task takes up after it.
+    seq              INTEGER,
+    status           TEXT,
+    finished         INTEGER,
+    kept             INTEGER
 );
-CREATE INDEX tasks_place ON tasks (place);
-CREATE INDEX tasks_live ON tasks (place) WHERE seq IS NULL;
-CREATE UNIQUE INDEX tasks_seq ON tasks (seq) WHERE seq IS NOT NULL;
+-- Those that have not ended are together at its beginning, in the order of their numbers.
+CREATE UNIQUE INDEX tasks_seq ON tasks (seq);
 CREATE INDEX tasks_finished ON tasks (finished) WHERE seq IS NOT NULL;
+-- Apart, so that a change of a task does not write its content again.
+CREATE TABLE bodies (
+    number INTEGER PRIMARY KEY,
+    body   BLOB NOT NULL
+);
+CREATE TABLE checkpoints (
+    number     INTEGER PRIMARY KEY,
+    checkpoint BLOB NOT NULL
+);
+CREATE TABLE results (
+    number INTEGER PRIMARY KEY,
+    result BLOB NOT NULL
+);
+";
+
+const SECONDS: &str = "
 CREATE TABLE seconds (
     number INTEGER PRIMARY KEY,
     record TEXT NOT NULL
 );
 ";
 
-/// What brings a file from the version before to the one that follows; the first is for version 1.
-const UPGRADES: [&str; 1] = ["
-ALTER TABLE tasks ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE tasks ADD COLUMN priority TEXT NOT NULL DEFAULT 'normal';
-ALTER TABLE tasks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE tasks ADD COLUMN attempts_max INTEGER NOT NULL DEFAULT 3;
-ALTER TABLE tasks ADD COLUMN not_before INTEGER;
-ALTER TABLE tasks ADD COLUMN begin_by INTEGER;
-ALTER TABLE tasks ADD COLUMN failed_by INTEGER;
-ALTER TABLE tasks ADD COLUMN failed_attempt INTEGER;
-ALTER TABLE tasks ADD COLUMN error BLOB;
-ALTER TABLE tasks ADD COLUMN checkpoint BLOB;
-UPDATE tasks SET rank = submitted, bytes = length(body);
-CREATE INDEX tasks_place ON tasks (place);
-"];
+/// Version 1 knew no more of a task than for whom it was, and kept its content with it.
+const OUT_OF_1: &str = "
+INSERT INTO tasks (number, id, place, agent, agent_type, drawn, chance, attempts, revoked, submitted, rank, priority,
+                   bytes, attempts_max, instance, served_agent, served, fence, granted, seq, status, finished, kept)
+    SELECT place, id, place, agent, agent_type, drawn, chance, attempts, revoked, submitted, submitted, 'normal',
+           length(body), 3, instance, served_agent, served, fence, granted, seq, status, finished,
+           CASE WHEN seq IS NOT NULL THEN length(body) + ifnull(length(result), 0) END
+    FROM tasks_1 ORDER BY place;
+INSERT INTO bodies SELECT place, body FROM tasks_1 ORDER BY place;
+INSERT INTO results SELECT place, result FROM tasks_1 WHERE result IS NOT NULL ORDER BY place;
+DROP TABLE tasks_1;
+";
 
 /// Makes the tables in a file that is empty, brings an older one up to date, and refuses one that is not ours. Looks before it writes.
 pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreError> {
@@ -116,16 +132,20 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreE
     connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;").map_err(explain)?;
     if is_empty {
         let all = format!(
-            "BEGIN EXCLUSIVE; {TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
+            "BEGIN EXCLUSIVE; {TABLES} {TASKS} {SECONDS}
+             PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
         );
         connection.execute_batch(&all).map_err(explain)?;
-    } else {
-        let known = usize::try_from(version).unwrap_or_default().saturating_sub(1);
-        let steps = UPGRADES.get(known..).unwrap_or_default().concat();
-        let all = format!("BEGIN EXCLUSIVE; {steps} PRAGMA user_version={VERSION}; COMMIT;");
+    } else if version == 1 {
+        let all = format!(
+            "BEGIN EXCLUSIVE;
+             DROP INDEX tasks_live; DROP INDEX tasks_seq; DROP INDEX tasks_finished;
+             ALTER TABLE tasks RENAME TO tasks_1; {TASKS} {OUT_OF_1}
+             PRAGMA user_version={VERSION}; COMMIT;"
+        );
         connection.execute_batch(&all).map_err(explain)?;
     }
-    Ok(())
+    connection.execute_batch(outbox::TABLE).map_err(explain)
 }
 
 /// The small tables on which routing rests are checked whole. The large ones are checked as they are read.

@@ -179,17 +179,17 @@ fn ended_tasks_are_shown_until_their_retention_is_over_and_their_numbers_are_not
     let scratch = Scratch::new();
     let mut store = Store::open(&scratch.file()).unwrap();
     write(&mut store, &history());
-    let ended = store.ended(&TaskId::new("t3")).unwrap().unwrap();
-    assert_eq!((ended.state.as_str(), ended.served, ended.drawn), ("completed", Some(Side::Green), Some(Side::Green)));
+    let shown = store.shown(&TaskId::new("t3")).unwrap().unwrap();
+    assert_eq!((shown.state, shown.served, shown.drawn), ("completed", Some(Side::Green), Some(Side::Green)));
     let seqs = |store: &Store, after| -> Vec<u64> {
         store.completions(after, 10).unwrap().into_iter().map(|it| it.seq).collect()
     };
     assert_eq!((seqs(&store, 0), seqs(&store, 1)), (vec![1, 2], vec![2]));
-    assert_eq!(store.purge(UnixMillis(3501), Millis(500)).unwrap(), Ends { completed: 1, ..Ends::default() });
+    let mut purge = |now| store.purge(UnixMillis(now), Millis(500), u64::MAX).unwrap().gone;
+    assert_eq!(purge(3501), Ends { completed: 1, ..Ends::default() });
+    assert_eq!(purge(10_000), Ends { failed: 1, ..Ends::default() });
     store.commit().unwrap();
-    assert!(store.ended(&TaskId::new("t3")).unwrap().is_none());
-    assert_eq!(store.purge(UnixMillis(10_000), Millis(500)).unwrap(), Ends { failed: 1, ..Ends::default() });
-    store.commit().unwrap();
+    assert!(store.shown(&TaskId::new("t3")).unwrap().is_none());
     assert_eq!(store.load().unwrap().snapshot.last_seq, 2);
     assert_eq!(store.load().unwrap().snapshot.tasks.len(), 2, "what has not ended stays");
 }
@@ -267,7 +267,7 @@ fn a_damaged_file_is_said_to_be_damaged() {
     let mut damaged = whole.clone();
     damaged[4096..].fill(0xa5);
     std::fs::write(scratch.file(), &damaged).unwrap();
-    let refused = Store::open(&scratch.file()).and_then(|store| store.load()).err().unwrap();
+    let refused = Store::open(&scratch.file()).and_then(|mut store| store.load()).err().unwrap();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
     assert_eq!(std::fs::read(scratch.file()).unwrap(), damaged);
 
@@ -275,7 +275,7 @@ fn a_damaged_file_is_said_to_be_damaged() {
     let connection = Connection::open(scratch.file()).unwrap();
     connection.execute_batch("UPDATE instances SET card = '{}' WHERE instance = 1").unwrap();
     drop(connection);
-    let refused = Store::open(&scratch.file()).and_then(|store| store.load()).err().unwrap();
+    let refused = Store::open(&scratch.file()).and_then(|mut store| store.load()).err().unwrap();
     assert!(refused.to_string().contains("instances.card"), "{refused}");
 }
 

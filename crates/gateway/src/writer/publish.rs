@@ -40,11 +40,18 @@ impl Writer {
         self.publish_table(done);
         for change in done {
             match change {
-                Change::Leased { id, lease, .. } => self.lease_began(id, lease),
-                Change::LeaseLost { task, end, lease } => self.lease_lost(task, *end, lease),
-                Change::Retried { task, lease, lease_micros } => {
+                Change::Leased { id, lease, .. } => {
+                    self.lease_began(id, lease);
+                    self.tell_shown(id)?;
+                }
+                Change::LeaseLost { task, end, lease } => {
+                    self.lease_lost(task, *end, lease);
+                    self.tell_shown(&task.id)?;
+                }
+                Change::Retried { task, report, lease, lease_micros } => {
                     tracing::info!(task = %task.id, instance = %lease.instance, attempt = task.attempts, "failed");
-                    self.reported(task, Report::Failed, lease, *lease_micros);
+                    self.reported(task, *report, lease, *lease_micros);
+                    self.tell_shown(&task.id)?;
                 }
                 Change::Finished { task, how, by, lease_micros, .. } => {
                     self.finished(task, *how, by.as_ref(), *lease_micros)?;
@@ -79,8 +86,8 @@ impl Writer {
                 | Change::Routed { .. }
                 | Change::Opened { .. }
                 | Change::Queued { .. }
-                | Change::Checkpoint { .. }
                 | Change::Revived { .. } => {}
+                Change::Checkpoint { id } => self.tell_shown(id)?,
             }
         }
         if done.iter().any(|change| matches!(change, Change::Finished { .. })) {
@@ -170,9 +177,18 @@ impl Writer {
             Some((report, lease)) => self.reported(task, *report, lease, lease_micros),
             None => tracing::warn!(task = %task.id, attempts = task.attempts, how = how.as_str(), "given up"),
         }
-        if let Some(waiting) = self.ends_awaited.remove(&task.id) {
-            for tell in waiting {
-                answer::tell(tell, self.show(&task.id)?);
+        self.tell_shown(&task.id)
+    }
+
+    /// Answers those who waited for what has become of a task.
+    pub(super) fn tell_shown(&mut self, id: &TaskId) -> Result<(), StoreError> {
+        let Some(waiting) = self.shows_awaited.remove(id) else { return Ok(()) };
+        let shown = self.show(id)?;
+        for (wait, tell) in waiting {
+            if shown.as_ref().is_some_and(|shown| wait.goes_on(shown)) {
+                self.shows_awaited.entry(id.clone()).or_default().push((wait, tell));
+            } else {
+                answer::tell(tell, shown.clone());
             }
         }
         Ok(())
@@ -205,8 +221,14 @@ impl Writer {
 
     fn tell_completions(&mut self) -> Result<(), StoreError> {
         for waiting in std::mem::take(&mut self.completions_awaited) {
-            if !waiting.tell.is_closed() {
-                answer::tell(waiting.tell, self.store.completions(waiting.after, waiting.limit)?);
+            if waiting.tell.is_closed() {
+                continue;
+            }
+            let found = self.store.completions(waiting.after, waiting.limit)?;
+            if found.is_empty() {
+                self.completions_awaited.push(waiting);
+            } else {
+                answer::tell(waiting.tell, found);
             }
         }
         Ok(())

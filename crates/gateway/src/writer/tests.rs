@@ -37,7 +37,7 @@ fn scratch() -> Scratch {
     Scratch(path)
 }
 
-fn writer(store: Store) -> Writer {
+fn writer(mut store: Store) -> Writer {
     let text = "version: 1\nagents:\n  defaults: {command: [x], type: worker}\n  list: [a]\n";
     let sources = Sources { name: "fleet.yaml", text, read: &|_| Err(String::new()) };
     let spec = parse_fleet(&sources).unwrap();
@@ -51,7 +51,7 @@ fn writer(store: Store) -> Writer {
 fn submit(id: &str, bytes: usize) -> impl FnOnce(Tell<SubmitAnswer>) -> Ask {
     let (id, to) = (TaskId::new(id), Addressee::Agent("a".into()));
     let body = format!("{{\"id\":\"{id}\",\"p\":\"{}\"}}", "x".repeat(bytes)).into_bytes();
-    move |tell| Ask::Submit(Submission { task: traffic::Submission::new(id, to, 0), body }, tell)
+    move |tell| Ask::Submit(Submission { task: traffic::Submission::new(id, to, 0), is_fresh: false, body }, tell)
 }
 
 /// Works off what is asked until the answer is there.
@@ -101,7 +101,8 @@ async fn while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost() {
     assert!(matches!(again, Ok(SubmitAnswer::Queued { .. })), "the key was not used up");
     for id in ["t1", "t2"] {
         let next = |tell| Ask::Next { instance: InstanceId(1), places: Some(2), hold: Millis::ZERO, tell };
-        let handed_out = ask(&mut w, next).await.unwrap().unwrap();
+        let mut handed_out = ask(&mut w, next).await.unwrap().unwrap();
+        handed_out.delivered();
         assert_eq!(handed_out.granted.id.as_str(), id);
     }
     assert_eq!(w.board.table.load().instance(InstanceId(1)).unwrap().view().held, 2);
