@@ -60,6 +60,9 @@ impl Effects {
                 Command::Stop { instance, grace } => {
                     self.drive(generation, instance, DriverAction::Stop { grace }).await;
                 }
+                Command::TryOut { instance, fields } => {
+                    self.intend(GatewayIntent::TryOut { instance, fields }, expect_done("try out")).await;
+                }
                 Command::Freeze { instance } => self.drive(generation, instance, DriverAction::Freeze).await,
                 Command::Thaw { instance } => self.drive(generation, instance, DriverAction::Thaw).await,
                 Command::Probe { instance } => {

@@ -102,7 +102,8 @@ impl Mean {
     }
 }
 
-/// From an instance's start to its readiness. Made from events alone, so that a replay of the journal knows as well.
+/// From an instance's start until it could begin to work; how long it takes to answer a first task is the model
+/// server's doing as well. Made from events alone, so that a replay of the journal knows as well.
 #[derive(Clone, Debug, Default)]
 struct Boots {
     booting: BTreeMap<InstanceId, UnixMillis>,
@@ -115,7 +116,7 @@ impl Boots {
             Event::Started { instance } => {
                 self.booting.insert(*instance, at);
             }
-            Event::Polled { instance } | Event::Healthy { instance } if machine.is_ready(*instance) => {
+            Event::Polled { instance } | Event::Healthy { instance } if machine.has_begun(*instance) => {
                 let Some(started) = self.booting.remove(instance) else { return };
                 let Some((agent, _)) = machine.seat_of(*instance) else { return };
                 let longest = self.longest.entry(agent.clone()).or_default();

@@ -123,6 +123,7 @@ pub(crate) fn declared(spec: &Spec) -> Vec<FleetAgent> {
         agent_type: agent.agent_type.clone(),
         revision: agent.revision.id.clone(),
         http: agent.revision.http,
+        delivery: agent.revision.delivery,
         boot: agent.revision.boot,
         drain: agent.drain,
     });

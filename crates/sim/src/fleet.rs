@@ -52,6 +52,7 @@ impl Fleet {
             agent_type: agent.agent_type.clone(),
             revision: agent.revision.id.clone(),
             http: agent.revision.http,
+            delivery: agent.revision.delivery,
             boot: agent.revision.boot,
             drain: agent.drain,
         });

@@ -34,6 +34,7 @@ pub(crate) enum Intent {
     Lost { instance: InstanceId, asked: bool },
     Retire { instances: Vec<InstanceId> },
     Settle { instances: Vec<InstanceId> },
+    TryOut { instance: InstanceId },
 }
 
 impl Gateway {
@@ -148,7 +149,7 @@ impl Gateway {
             instance,
             agent: enrolled.card.agent.clone(),
             polled: self.polled.contains(&instance),
-            tried: false,
+            tried: self.traffic.tried_out(instance),
             quiesced: self.traffic.fence_of(instance).is_none(),
             held: self.traffic.held_by(instance).len() as u64,
         });

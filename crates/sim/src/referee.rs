@@ -38,6 +38,8 @@ pub(crate) struct Referee {
     fell_back: BTreeSet<AgentName>,
     /// Agents whose green had to go before blue had room, until they are served again.
     gave_way: BTreeSet<AgentName>,
+    /// Agents of which a green answered a synthetic task well.
+    proven: BTreeSet<AgentName>,
     away: BTreeMap<AgentName, Nanos>,
     served_once: BTreeSet<AgentName>,
     pub(crate) unavailable: Millis,
@@ -201,6 +203,14 @@ impl Referee {
             self.away.insert(agent.clone(), now);
         }
         Ok(())
+    }
+
+    pub(crate) fn proven(&mut self, agent: &AgentName) {
+        self.proven.insert(agent.clone());
+    }
+
+    pub(crate) fn is_proven(&self, agent: &AgentName) -> bool {
+        self.proven.contains(agent)
     }
 
     pub(crate) fn gives_way(&mut self, agent: &AgentName) {

@@ -15,6 +15,11 @@ pub struct Scenario {
     pub boot_sigma: f64,
     /// Greens that start and never ask for a task.
     pub dead_greens: usize,
+    /// Greens that ask for tasks and answer none.
+    pub unfit_greens: usize,
+    /// Chance that an answer to a synthetic task is no good, and that there is none.
+    pub bad_answers: f64,
+    pub answers_lost: f64,
     /// Chance that an instance ends by itself while it boots.
     pub dies_in_boot: f64,
     pub start_fails: f64,
@@ -64,6 +69,9 @@ const CALM: Scenario = Scenario {
     boot: Millis(2_500),
     boot_sigma: 0.3,
     dead_greens: 0,
+    unfit_greens: 0,
+    bad_answers: 0.0,
+    answers_lost: 0.0,
     dies_in_boot: 0.0,
     start_fails: 0.0,
     death_every: Millis::ZERO,
@@ -87,7 +95,7 @@ const CALM: Scenario = Scenario {
 
 const FAULTY: Scenario = Scenario { availability_min: 0.0, expect: Expect::Any, ..CALM };
 
-pub const SCENARIOS: [Scenario; 14] = [
+pub const SCENARIOS: [Scenario; 15] = [
     CALM,
     Scenario {
         name: "slow-boots",
@@ -104,6 +112,14 @@ pub const SCENARIOS: [Scenario; 14] = [
         ..CALM
     },
     Scenario {
+        name: "unfit-agents",
+        about: "greens that boot well and answer no synthetic task; the others need several tries",
+        unfit_greens: 2,
+        bad_answers: 0.3,
+        expect: Expect::RolledBack,
+        ..CALM
+    },
+    Scenario {
         name: "deaths",
         about: "instances of both sides die at any time, also while they boot",
         death_every: Millis::from_mins(4),
@@ -116,6 +132,8 @@ pub const SCENARIOS: [Scenario; 14] = [
         about: "links to driver and gateway break; messages are lost, late and doubled",
         link_breaks_every: Millis::from_mins(3),
         link_latency_max: Millis(400),
+        bad_answers: 0.2,
+        answers_lost: 0.1,
         duplicated: 0.05,
         death_every: Millis::from_mins(30),
         ..FAULTY
@@ -124,6 +142,7 @@ pub const SCENARIOS: [Scenario; 14] = [
         name: "crashes",
         about: "the controller dies at any message, and its wall clock jumps",
         crash_per_message: 0.04,
+        bad_answers: 0.2,
         death_every: Millis::from_mins(30),
         ..FAULTY
     },
@@ -131,6 +150,7 @@ pub const SCENARIOS: [Scenario; 14] = [
         name: "gateway-dies",
         about: "the gateway is killed and goes on from its store",
         gateway_dies_every: Millis::from_mins(8),
+        answers_lost: 0.1,
         death_every: Millis::from_mins(20),
         ..FAULTY
     },
@@ -196,6 +216,8 @@ pub const SCENARIOS: [Scenario; 14] = [
         boot: Millis(6_000),
         boot_sigma: 0.6,
         dies_in_boot: 0.01,
+        bad_answers: 0.1,
+        answers_lost: 0.05,
         start_fails: 0.01,
         death_every: Millis::from_mins(10),
         link_breaks_every: Millis::from_mins(6),

@@ -168,6 +168,9 @@ fn look(record: &RollbackRecord) -> String {
     match &record.trigger {
         Trigger::Operator { by, .. } => format!("{by} asked for it."),
         Trigger::Gate { criteria, .. } => format!("{} did not hold at a gate.", criteria.join(", ")),
+        Trigger::CrashLoop { agent, fault: Some(fault), .. } => {
+            format!("Look at the log of green's {agent}: it {fault}.")
+        }
         Trigger::CrashLoop { agent, .. } => format!("Look at the log of green's {agent}: it ended by itself."),
         Trigger::OutOfMemory { agent, .. } => format!("Look for a leak in green's {agent}."),
         Trigger::Drill => String::new(),

@@ -101,10 +101,9 @@ fn mark(agent: &AgentView, held_back: bool, colour: bool) -> String {
         Side::Green => agent.green.as_ref(),
     };
     let ready = agent.serving.and_then(seat).is_some_and(|seat| matches!(seat.is, Is::Ready { .. }));
-    let moving = agent
-        .green
-        .as_ref()
-        .is_some_and(|green| matches!(green.is, Is::Enrolling { .. } | Is::Starting { .. } | Is::Stopping { .. }));
+    let moving = agent.green.as_ref().is_some_and(|green| {
+        matches!(green.is, Is::Enrolling { .. } | Is::Starting { .. } | Is::Proving { .. } | Is::Stopping { .. })
+    });
     let (mark, code) = match (agent.serving, ready, moving) {
         (None, ..) | (_, false, _) => ("✕", "31"),
         (Some(_), true, true) => ("◐", "33"),

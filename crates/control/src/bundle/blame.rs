@@ -143,7 +143,8 @@ mod tests {
     use super::{super::facts::Member, *};
 
     fn view(name: &str, agent_type: &str) -> AgentView {
-        let blue = SeatView { revision: "r1".into(), is: Is::Ready { instance: InstanceId(1) }, failures: 0 };
+        let blue =
+            SeatView { revision: "r1".into(), is: Is::Ready { instance: InstanceId(1) }, failures: 0, fault: None };
         AgentView {
             name: name.into(),
             agent_type: agent_type.into(),

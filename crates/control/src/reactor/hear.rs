@@ -13,6 +13,8 @@ use crate::error::Error;
 
 /// Samples of memory, CPU and availability are kept this long.
 const SAMPLES_KEPT_S: u64 = 24 * 3600;
+/// Of what was wrong with an answer so many characters are kept; an agent may have written them.
+const FAULT_MAX: usize = 300;
 
 impl Reactor {
     pub(super) fn driver_said(&mut self, event: DriverEvent, decisions: &mut Decisions) -> Result<(), Error> {
@@ -51,7 +53,12 @@ impl Reactor {
                 tracing::warn!(%agent, %from, %to, "the gateway fell back");
                 Event::FellBack { agent, from, to, generation }
             }
-            GatewayEvent::TriedOut { .. } => return Ok(()),
+            GatewayEvent::TriedOut { instance, fault } => {
+                let fault = fault.map(|fault| fault.chars().take(FAULT_MAX).collect::<String>());
+                let seat = self.machine.seat_of(instance).map(|(agent, side)| format!("{agent} ({side})"));
+                tracing::info!(%instance, seat, fault, "a synthetic task was answered");
+                Event::TriedOut { instance, fault }
+            }
             GatewayEvent::Second { record } => return self.second(*record, decisions),
         };
         self.step(event, decisions);

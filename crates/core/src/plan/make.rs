@@ -117,6 +117,7 @@ fn batch(packed: Packed<'_>, targets: &BTreeMap<&AgentName, Revision>) -> Batch 
             standby,
             drain: agent.drain,
             boot: target.boot,
+            ready: agent.ready.clone(),
         }
     });
     Batch { agents: agents.collect(), memory_peak_bytes: packed.memory_peak_bytes, undo: packed.undo }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{AgentName, PhaseName, RevisionId, RevisionName},
-    spec::{Criteria, GatePolicy, Revision, Triggers},
+    spec::{Criteria, Delivery, GatePolicy, Readiness, Revision, Triggers},
     time::Millis,
     watch::Reach,
 };
@@ -37,6 +37,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// How tasks will reach the agent's green.
+    pub fn delivery(&self, planned: &PlannedAgent) -> Delivery {
+        self.revisions.get(&planned.to).map(|revision| revision.delivery).unwrap_or_default()
+    }
+
+    /// Agents of a batch whose greens answer a synthetic task.
+    pub fn tried_out<'p>(&'p self, batch: &'p Batch) -> impl Iterator<Item = &'p PlannedAgent> {
+        batch.agents.iter().filter(|planned| planned.trial(self.delivery(planned)).is_some())
+    }
+
     pub fn agents(&self) -> impl Iterator<Item = &PlannedAgent> {
         self.phases.iter().flat_map(|phase| phase.batches.iter().flat_map(|batch| &batch.agents))
     }
@@ -76,6 +86,25 @@ pub struct PlannedAgent {
     pub standby: Standby,
     pub drain: Millis,
     pub boot: Millis,
+    /// What green must show before it gets traffic.
+    #[serde(default = "unproven")]
+    pub ready: Readiness,
+}
+
+impl PlannedAgent {
+    /// The synthetic task that green has to answer, and the time that it has for it. None where nothing is asked for,
+    /// or where there is no way to give it a task.
+    pub fn trial(&self, delivery: Delivery) -> Option<(&BTreeMap<String, String>, Millis)> {
+        match (&self.ready, delivery) {
+            (Readiness::Task { fields, within }, Delivery::Pull | Delivery::Push { .. }) => Some((fields, *within)),
+            (Readiness::Task { .. }, Delivery::None) | (Readiness::Poll, _) => None,
+        }
+    }
+}
+
+/// Of a plan that was made before there was anything to be asked.
+fn unproven() -> Readiness {
+    Readiness::Poll
 }
 
 /// What a retired blue costs while it is held for a rollback, and how fast it is back.
@@ -156,11 +185,36 @@ pub struct Outlook {
     /// Stopped blues whose time to boot is assumed rather than measured.
     pub undo_assumed: usize,
     pub schedule: Schedule,
+    #[serde(default)]
+    pub try_outs: TryOuts,
+    /// Greens that show nothing of themselves, and count as ready when they have run for their boot.
+    #[serde(default)]
+    pub mute: Vec<AgentName>,
     /// Where agents take work that does not pass through the gateway, so that it cannot be fenced.
     pub unfenced: Option<String>,
     /// Per phase; without measured traffic only the faults that need none to be seen.
     #[serde(default)]
     pub detection: Vec<Detection>,
+}
+
+/// Greens that answer a synthetic task before they get traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TryOuts {
+    pub greens: usize,
+    /// The longest that any of them is given.
+    pub within: Millis,
+    /// What one is expected to take, as other tasks did; none where none was measured.
+    pub task: Option<Millis>,
+    /// So many model calls are answered at once.
+    pub slots: u32,
+}
+
+impl TryOuts {
+    /// How long it takes until all greens of a batch have answered, if so many of them have to.
+    pub fn of_batch(&self, greens: usize) -> Option<Millis> {
+        let rounds = greens.div_ceil(self.slots.max(1) as usize) as u64;
+        Some(Millis(rounds.saturating_mul(self.task?.0)))
+    }
 }
 
 /// How soon a faulty green would be seen while a phase bakes (R46).
@@ -177,7 +231,7 @@ pub struct Schedule {
     pub planned: Millis,
     /// The buffer that extended bakes may use.
     pub buffer: Millis,
-    /// For starting greens and moving traffic, estimated.
+    /// For starting greens, trying them out where that can be told, and moving traffic, estimated.
     pub moving: Millis,
     /// The longest that has to be waited for what blues hold, where they have to be gone before the next batch.
     pub draining: Millis,

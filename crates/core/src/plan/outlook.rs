@@ -1,8 +1,9 @@
 //! What is to be expected of a rollout: how long it takes, how far it is from blue, and what is out of reach.
 
-use super::{Detection, Measured, Outlook, Plan, PlannedPhase, Schedule, Standby};
+use super::{Detection, Measured, Outlook, Plan, PlannedAgent, PlannedPhase, Schedule, Standby, TryOuts};
 use crate::{
-    spec::{Spec, TaskMode},
+    id::AgentName,
+    spec::{Delivery, Spec, TaskMode},
     time::Millis,
     watch::{self, FaultClass},
 };
@@ -17,23 +18,27 @@ pub(super) fn outlook(plan: &Plan, spec: &Spec, measured: &Measured) -> Outlook 
     let stopped = plan.agents().filter(|planned| planned.standby == Standby::Stopped);
     let assumed = |agent: &&super::PlannedAgent| plan.budget.needs.get(&agent.agent).is_none_or(|n| !n.boot_measured);
     let batches = plan.phases.iter().flat_map(|phase| &phase.batches);
+    let try_outs = try_outs(plan, spec, measured);
     Outlook {
         undo_max: spec.rollout.undo_max,
         undo_longest: batches.map(|batch| batch.undo).max().unwrap_or_default(),
         undo_assumed: stopped.filter(assumed).count(),
-        schedule: schedule(plan),
+        schedule: schedule(plan, &try_outs),
+        try_outs,
+        mute: mute(plan),
         unfenced: unfenced(spec),
         detection: detection(plan, spec, measured),
     }
 }
 
-fn schedule(plan: &Plan) -> Schedule {
+fn schedule(plan: &Plan, try_outs: &TryOuts) -> Schedule {
     let bakes: u64 = plan.phases.iter().map(|phase| phase.bake.0).sum();
     let extended: u64 = plan.phases.iter().map(|phase| phase.bake.compressed(1.0 / plan.extension).0).sum();
     let batches = plan.phases.iter().flat_map(|phase| &phase.batches);
     let moving = batches.fold(Millis::ZERO, |sum, batch| {
         let boots = batch.agents.iter().filter_map(|planned| plan.budget.needs.get(&planned.agent));
-        sum + boots.map(|need| need.boot).max().unwrap_or_default() + CUTOVER
+        let boot = boots.map(|need| need.boot).max().unwrap_or_default();
+        sum + boot + try_outs.of_batch(plan.tried_out(batch).count()).unwrap_or_default() + CUTOVER
     });
     Schedule {
         planned: plan.baseline + Millis(bakes) + plan.validation,
@@ -41,6 +46,22 @@ fn schedule(plan: &Plan) -> Schedule {
         moving,
         draining: draining(plan),
     }
+}
+
+fn try_outs(plan: &Plan, spec: &Spec, measured: &Measured) -> TryOuts {
+    let asked = plan.agents().filter_map(|planned| planned.trial(plan.delivery(planned)));
+    let (greens, within) = asked.fold((0, Millis::ZERO), |(count, most), (_, within)| (count + 1, most.max(within)));
+    let task = measured.traffic.map(|traffic| seconds(traffic.task_seconds));
+    TryOuts { greens, within, task, slots: spec.ollama.parallel }
+}
+
+/// Greens of which neither tasks nor health tell anything.
+fn mute(plan: &Plan) -> Vec<AgentName> {
+    let shows_nothing = |planned: &&PlannedAgent| {
+        let revision = plan.revisions.get(&planned.to);
+        revision.is_some_and(|revision| revision.delivery == Delivery::None && !revision.http)
+    };
+    plan.agents().filter(shows_nothing).map(|planned| planned.agent.clone()).collect()
 }
 
 fn draining(plan: &Plan) -> Millis {
@@ -115,7 +136,9 @@ pub fn drill_of(plan: &Plan) -> Plan {
     drill.budget.peak_bytes = batches().map(|batch| batch.memory_peak_bytes).max().unwrap_or(0);
     drill.outlook.detection.clear();
     drill.outlook.undo_longest = batches().map(|batch| batch.undo).max().unwrap_or_default();
-    let schedule = schedule(&drill);
+    drill.outlook.try_outs.greens = batches().map(|batch| drill.tried_out(batch).count()).sum();
+    drill.outlook.mute = mute(&drill);
+    let schedule = schedule(&drill, &drill.outlook.try_outs);
     // Nothing bakes and nothing is validated but blue.
     drill.outlook.schedule = Schedule { planned: drill.baseline, buffer: Millis::ZERO, ..schedule };
     drill

@@ -9,9 +9,10 @@ use self::{
     layout::{after, exact, percent, prose, row, trimmed, yes},
     phases::kept,
 };
-use super::{Margin, Plan, Schedule, Standby};
+use super::{Margin, Plan, Schedule, Standby, TryOuts};
 use crate::{
-    spec::{GatePolicy, Require, Revision, Spec, ThinEvidence, names, unit::Size},
+    id::AgentName,
+    spec::{Delivery, GatePolicy, Require, Revision, Spec, ThinEvidence, names, unit::Size},
     time::Millis,
     watch::FaultClass,
 };
@@ -169,7 +170,8 @@ impl Page<'_> {
         let mut at = Millis::ZERO;
         row(f, &mut at, "baseline", plan.baseline, "measured before anything is touched")?;
         if plan.drill {
-            return writeln!(f, "  Then the batch moves, in about {}, and is taken back.", exact(moving));
+            writeln!(f, "  Then the batch moves, in about {}, and is taken back.", exact(moving))?;
+            return self.readiness(f);
         }
         for phase in &plan.phases {
             let extended = stretched(phase.bake, plan.extension);
@@ -191,7 +193,40 @@ impl Page<'_> {
             exact(moving),
             exact(plan.outlook.schedule.at_most()),
         )?;
+        self.readiness(f)?;
         writeln!(f, "  Blue is held for {} after that, and a rollback stays possible.", plan.rollback_window)
+    }
+
+    /// What a green must show before it gets traffic.
+    fn readiness(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (plan, outlook) = (self.plan, &self.plan.outlook);
+        let (asked, all) = (outlook.try_outs.greens, plan.agents().count());
+        let words = if asked == 0 {
+            "A green gets traffic when it has begun: no synthetic task is asked of it.".to_owned()
+        } else {
+            let who =
+                if asked == all { "Each green answers".to_owned() } else { format!("{asked} of {all} greens answer") };
+            let largest = plan.phases.iter().flat_map(|phase| &phase.batches).map(|b| plan.tried_out(b).count()).max();
+            let largest = largest.unwrap_or_default();
+            let TryOuts { slots, within, .. } = outlook.try_outs;
+            let takes = match outlook.try_outs.of_batch(largest) {
+                Some(span) => format!("about {} for a batch of {largest} on {slots} slots", exact(span)),
+                None => "how long that takes is not measured yet".to_owned(),
+            };
+            format!("{who} a synthetic task first, within {within}; {takes}.")
+        };
+        prose(f, &words)?;
+        if outlook.mute.is_empty() {
+            return Ok(());
+        }
+        let named = names::some(outlook.mute.iter().map(AgentName::as_str));
+        prose(
+            f,
+            &format!(
+                "Greens that show nothing of themselves (tasks: none, and no http) count as ready when they have run for \
+                 their `boot`; a crash is seen, a hang is not: {named}"
+            ),
+        )
     }
 
     fn detection(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -281,6 +316,7 @@ fn differences(from: &Revision, to: &Revision) -> Vec<String> {
     differs("command", from.command.join(" "), to.command.join(" "));
     differs("model", from.model.to_string(), to.model.to_string());
     differs("http", yes(from.http), yes(to.http));
+    differs("tasks", delivered(from.delivery), delivered(to.delivery));
     differs("boot", from.boot.to_string(), to.boot.to_string());
     // Values may be secrets, so only names are shown.
     for key in to.env.keys().filter(|key| from.env.get(*key) != to.env.get(*key)) {
@@ -288,6 +324,14 @@ fn differences(from: &Revision, to: &Revision) -> Vec<String> {
         lines.push(format!("env {key} {what}"));
     }
     lines
+}
+
+fn delivered(delivery: Delivery) -> String {
+    match delivery {
+        Delivery::Pull => "pull".to_owned(),
+        Delivery::Push { places } => format!("push ({places} at once)"),
+        Delivery::None => "none".to_owned(),
+    }
 }
 
 fn in_words(gate: &GatePolicy) -> String {

@@ -1,5 +1,7 @@
 //! What a controller wants done. The reactor carries these out after the event that caused them is journaled.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,6 +39,12 @@ pub enum Command {
     /// Ask its health endpoint until it answers 200 or the instance is gone.
     Probe {
         instance: InstanceId,
+    },
+    /// Have the gateway give it a synthetic task, and then another until one was answered well. Each answer is told as
+    /// [`super::Event::TriedOut`].
+    TryOut {
+        instance: InstanceId,
+        fields: BTreeMap<String, String>,
     },
     CutOver {
         generation: Generation,

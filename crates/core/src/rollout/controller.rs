@@ -7,6 +7,7 @@ use super::{
     event::{Event, Verb, VerbKind},
     fleet::{Fleet, Unasked},
     progress::World,
+    seat::Is,
     state::{PauseReason, Rollout, State, Trigger},
     timers::{Timer, Timers},
     verbs::{Effect, effect},
@@ -95,9 +96,17 @@ impl Controller {
     }
 
     pub fn is_ready(&self, instance: InstanceId) -> bool {
-        let seat = self.fleet.seat_of(instance);
-        let seat = seat.and_then(|(agent, side)| self.fleet.agents.get(agent)?.seat(side));
-        seat.is_some_and(|seat| seat.is.ready() == Some(instance))
+        self.what_is(instance).is_some_and(|is| is.ready() == Some(instance))
+    }
+
+    /// It has booted: it is ready, or has only to answer a synthetic task.
+    pub fn has_begun(&self, instance: InstanceId) -> bool {
+        self.is_ready(instance) || self.what_is(instance) == Some(Is::Proving { instance })
+    }
+
+    fn what_is(&self, instance: InstanceId) -> Option<Is> {
+        let (agent, side) = self.fleet.seat_of(instance)?;
+        Some(self.fleet.agents.get(agent)?.seat(side)?.is)
     }
 
     /// Instances that are ready and have a health endpoint, whether they serve or stand by.
@@ -160,8 +169,9 @@ impl Controller {
             Event::Exited { instance, exit } => self.instance_ended(now, instance, exit.out_of_memory, out),
             Event::Frozen { instance } => self.fleet.frozen(instance),
             Event::Thawed { instance } => self.fleet.thawed(instance),
-            Event::Polled { instance } => self.fleet.seen(now, instance, true, false, timers),
-            Event::Healthy { instance } => self.fleet.seen(now, instance, false, true, timers),
+            Event::Polled { instance } => self.fleet.polled(now, instance, timers, out),
+            Event::Healthy { instance } => self.fleet.healthy(now, instance, timers, out),
+            Event::TriedOut { instance, fault } => self.fleet.tried_out(now, instance, fault, timers),
             Event::CutOver { generation } => self.fleet.cut_over(now, generation, timers, out),
             Event::CutOverStale { standing } => self.fleet.stale(standing, out),
             Event::FellBack { agent, from: _, to, generation } => {
@@ -271,7 +281,7 @@ impl Controller {
 
     fn instance_ended(&mut self, now: Now, instance: InstanceId, out_of_memory: bool, out: &mut Vec<Command>) {
         let unasked = self.fleet.ended(now, instance, &mut self.timers, out);
-        let Some(Unasked { agent, side: Side::Green, exits, in_a_row, first }) = unasked else { return };
+        let Some(Unasked { agent, side: Side::Green, exits, in_a_row, first, fault }) = unasked else { return };
         let Some(rollout) = self.rollouts.last_mut() else { return };
         let limit = rollout.plan.crash_loop;
         let looping = match rollout.state {
@@ -292,7 +302,7 @@ impl Controller {
         if out_of_memory {
             rollout.failed_hard(Trigger::OutOfMemory { agent, at: now.wall }, world);
         } else if looping {
-            rollout.failed_hard(Trigger::CrashLoop { agent, exits, first }, world);
+            rollout.failed_hard(Trigger::CrashLoop { agent, exits, first, fault }, world);
         }
     }
 
@@ -303,7 +313,7 @@ impl Controller {
                     rollout.stage_due(&mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out });
                 }
             } else {
-                self.fleet.due(&timer, &mut self.timers, out);
+                self.fleet.due(now, &timer, &mut self.timers, out);
             }
         }
     }
@@ -324,6 +334,7 @@ impl Command {
             | Self::Freeze { .. }
             | Self::Thaw { .. }
             | Self::Probe { .. }
+            | Self::TryOut { .. }
             | Self::CutOver { .. }
             | Self::Lost { .. }
             | Self::Retire { .. }

@@ -9,6 +9,7 @@ use crate::{
     id::{AgentName, AgentType, Generation, InstanceId, PhaseName, RevisionId, RolloutId},
     plan::Plan,
     port::{driver::Exit, gateway::GatewayView},
+    spec::Delivery,
     time::Millis,
     watch::Alarm,
 };
@@ -56,6 +57,11 @@ pub enum Event {
     /// Its health endpoint answered 200.
     Healthy {
         instance: InstanceId,
+    },
+    /// It answered a synthetic task; `fault` says what was wrong with the answer.
+    TriedOut {
+        instance: InstanceId,
+        fault: Option<String>,
     },
     CutOver {
         generation: Generation,
@@ -173,6 +179,8 @@ pub struct FleetAgent {
     pub agent_type: AgentType,
     pub revision: RevisionId,
     pub http: bool,
+    #[serde(default)]
+    pub delivery: Delivery,
     pub boot: Millis,
     pub drain: Millis,
 }

@@ -114,6 +114,8 @@ pub(crate) struct Unasked {
     /// Without a steady time between them.
     pub(crate) in_a_row: u32,
     pub(crate) first: UnixMillis,
+    /// Why it was ended, if it did not end by itself.
+    pub(crate) fault: Option<String>,
 }
 
 /// On the way back green gets no longer than this to finish what it holds, because blue is to be validated within two
@@ -125,8 +127,8 @@ const DRAIN_MARGIN: Millis = Millis::from_secs(10);
 impl Fleet {
     pub(crate) fn declare(&mut self, agents: Vec<FleetAgent>) {
         self.next = self.next.max(InstanceId(1));
-        for FleetAgent { name, agent_type, revision, http, boot, drain } in agents {
-            let blue = Seat::new(name.clone(), Side::Blue, revision, http, boot);
+        for FleetAgent { name, agent_type, revision, http, delivery, boot, drain } in agents {
+            let blue = Seat::new(name.clone(), Side::Blue, revision, (http, delivery), boot, None);
             self.dirty.insert(name.clone());
             self.agents.insert(
                 name,
@@ -184,9 +186,21 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn seen(&mut self, now: Now, instance: InstanceId, poll: bool, health: bool, timers: &mut Timers) {
+    pub(crate) fn polled(&mut self, now: Now, instance: InstanceId, timers: &mut Timers, out: &mut Vec<Command>) {
         if let Some(seat) = self.occupied(instance) {
-            seat.seen(now, poll, health, timers);
+            seat.seen(now, true, false, timers, out);
+        }
+    }
+
+    pub(crate) fn healthy(&mut self, now: Now, instance: InstanceId, timers: &mut Timers, out: &mut Vec<Command>) {
+        if let Some(seat) = self.occupied(instance) {
+            seat.seen(now, false, true, timers, out);
+        }
+    }
+
+    pub(crate) fn tried_out(&mut self, now: Now, instance: InstanceId, fault: Option<String>, timers: &mut Timers) {
+        if let Some(seat) = self.occupied(instance) {
+            seat.tried_out(now, fault, timers);
         }
     }
 
@@ -226,6 +240,7 @@ impl Fleet {
             exits: seat.exits,
             in_a_row: seat.failures,
             first: seat.first_exit.unwrap_or(now.wall),
+            fault: seat.fault.clone(),
         });
         self.seats.remove(&instance);
         unasked
@@ -312,11 +327,11 @@ impl Fleet {
         timers.disarm(&Timer::Drain(instance));
     }
 
-    pub(crate) fn due(&mut self, timer: &Timer, timers: &mut Timers, out: &mut Vec<Command>) {
+    pub(crate) fn due(&mut self, now: Now, timer: &Timer, timers: &mut Timers, out: &mut Vec<Command>) {
         match timer {
-            Timer::Boot(instance) => {
+            Timer::Boot(instance) | Timer::TryOut(instance) => {
                 if let Some(seat) = self.occupied(*instance) {
-                    seat.overdue(timers, out);
+                    seat.overdue(now, timers, out);
                 }
             }
             Timer::BackOff(agent, side) => {
@@ -459,6 +474,7 @@ impl Fleet {
                 continue;
             }
             let polled = held.get(&instance).is_some_and(|view| view.polled);
+            let tried = held.get(&instance).is_some_and(|view| view.tried);
             match seat.is {
                 Is::Enrolling { .. } => out.push(seat.enrol(instance)),
                 Is::Starting { .. } if !running.contains(&instance) => {
@@ -466,10 +482,11 @@ impl Fleet {
                     out.push(seat.start(instance));
                 }
                 Is::Starting { .. } => {
-                    seat.seen(now, polled, false, timers);
+                    seat.seen(now, polled, false, timers, out);
                     seat.started(out);
                 }
-                Is::Ready { .. }
+                Is::Proving { .. }
+                | Is::Ready { .. }
                 | Is::Freezing { .. }
                 | Is::Frozen { .. }
                 | Is::Thawing { .. }
@@ -479,6 +496,9 @@ impl Fleet {
                     seat.ended(now, timers, out);
                     self.seats.remove(&instance);
                 }
+                Is::Proving { .. } if tried => seat.tried_out(now, None, timers),
+                // The gateway forgets whom it tries out when it starts anew.
+                Is::Proving { .. } => seat.try_out(out),
                 Is::Freezing { .. } => out.push(Command::Freeze { instance }),
                 Is::Thawing { .. } => out.push(Command::Thaw { instance }),
                 Is::Stopping { .. } => out.push(Command::Stop { instance, grace: Millis::from_secs(2) }),
@@ -498,7 +518,7 @@ impl Fleet {
     pub(crate) fn settle(&mut self, timers: &mut Timers, out: &mut Vec<Command>) {
         for (name, agent) in &mut self.agents {
             let Some(mut green) = agent.green.take() else { continue };
-            green.side = Side::Blue;
+            (green.side, green.trial) = (Side::Blue, None);
             if let Some((_, side)) = green.is.instance().and_then(|instance| self.seats.get_mut(&instance)) {
                 *side = Side::Blue;
             }
@@ -508,7 +528,7 @@ impl Fleet {
             agent.desired = Side::Blue;
             self.dirty.insert(name.clone());
             if let Some(instance) = blue.is.instance() {
-                timers.disarm(&Timer::Boot(instance));
+                blue.disarm(instance, timers);
                 if matches!(blue.is, Is::Frozen { .. } | Is::Freezing { .. }) {
                     out.push(Command::Thaw { instance });
                 }

@@ -24,6 +24,6 @@ mod view;
 pub use command::{Command, Window};
 pub use controller::{Controller, Refusal};
 pub use event::{Event, FleetAgent, Only, Verb, VerbKind};
-pub use seat::{Is, Seat, Want};
+pub use seat::{Is, Seat, Trial, Want};
 pub use state::{PauseReason, PhaseRecord, Retreat, RollbackRecord, RollbackStep, Rollout, State, Step, Trigger};
 pub use view::{AgentView, ControllerView, PhaseView, RolloutView, SeatView};

@@ -4,7 +4,7 @@
 use super::{
     command::{Command, Window},
     fleet::Fleet,
-    seat::{Seat, Want},
+    seat::{Seat, Trial, Want},
     state::{PauseReason, PhaseRecord, Retreat, RollbackStep, Rollout, State, Step, Trigger},
     timers::{Timer, Timers},
 };
@@ -389,9 +389,11 @@ impl Rollout {
             if world.fleet.agents.get(&planned.agent).is_none_or(|agent| agent.green.is_some()) {
                 continue;
             }
-            let http = self.plan.revisions.get(&planned.to).is_some_and(|revision| revision.http);
+            let shown = self.plan.revisions.get(&planned.to).map_or_else(Default::default, |r| (r.http, r.delivery));
+            let trial = Trial::of(planned, shown.1);
             if let Some(agent) = world.fleet.agent_mut(&planned.agent) {
-                let seat = Seat::new(planned.agent.clone(), Side::Green, planned.to.clone(), http, planned.boot);
+                let seat =
+                    Seat::new(planned.agent.clone(), Side::Green, planned.to.clone(), shown, planned.boot, trial);
                 agent.green = Some(seat);
             }
         }

@@ -1,6 +1,9 @@
 //! One side of one agent: which revision sits there, whether it should run, and what it takes to get it there.
 //!
-//! An instance number is used once. What ends is replaced by a new instance after a back-off that doubles.
+//! An instance number is used once. What ends is replaced by a new instance after a back-off that doubles. A seat of
+//! a revision that is being rolled out is proven once: its first instance that is ready has answered a synthetic task.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +13,8 @@ use super::{
 };
 use crate::{
     id::{AgentName, InstanceId, RevisionId, Side},
+    plan::PlannedAgent,
+    spec::Delivery,
     time::{Millis, Now, UnixMillis},
 };
 
@@ -32,6 +37,10 @@ pub enum Is {
         instance: InstanceId,
         polled: bool,
         healthy: bool,
+    },
+    /// It has begun, and has to answer a synthetic task.
+    Proving {
+        instance: InstanceId,
     },
     Ready {
         instance: InstanceId,
@@ -59,6 +68,7 @@ impl Is {
             Self::Empty | Self::BackOff => None,
             Self::Enrolling { instance }
             | Self::Starting { instance, .. }
+            | Self::Proving { instance }
             | Self::Ready { instance }
             | Self::Freezing { instance }
             | Self::Frozen { instance }
@@ -74,6 +84,7 @@ impl Is {
             | Self::BackOff
             | Self::Enrolling { .. }
             | Self::Starting { .. }
+            | Self::Proving { .. }
             | Self::Freezing { .. }
             | Self::Frozen { .. }
             | Self::Thawing { .. }
@@ -88,7 +99,10 @@ pub struct Seat {
     pub side: Side,
     pub revision: RevisionId,
     pub http: bool,
+    pub delivery: Delivery,
     pub boot: Millis,
+    /// What its first instance still has to show once it has begun.
+    pub trial: Option<Trial>,
     pub want: Want,
     pub is: Is,
     /// Unasked ends in a row, for the back-off.
@@ -97,7 +111,22 @@ pub struct Seat {
     pub exits: u32,
     /// The first of these.
     pub first_exit: Option<UnixMillis>,
+    /// Why the last instance was ended as failed, or what is wrong with its answers so far.
+    pub fault: Option<String>,
     ready_at: Option<Now>,
+}
+
+/// The synthetic task that an instance is tried out with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    pub fields: BTreeMap<String, String>,
+    pub within: Millis,
+}
+
+impl Trial {
+    pub(crate) fn of(planned: &PlannedAgent, delivery: Delivery) -> Option<Self> {
+        planned.trial(delivery).map(|(fields, within)| Self { fields: fields.clone(), within })
+    }
 }
 
 /// How an instance that will not end is given to finish before it is made to.
@@ -111,18 +140,28 @@ const BACKOFF_MAX: Millis = Millis::from_secs(30);
 const STEADY: Millis = Millis::from_secs(60);
 
 impl Seat {
-    pub(crate) fn new(agent: AgentName, side: Side, revision: RevisionId, http: bool, boot: Millis) -> Self {
+    pub(crate) fn new(
+        agent: AgentName,
+        side: Side,
+        revision: RevisionId,
+        (http, delivery): (bool, Delivery),
+        boot: Millis,
+        trial: Option<Trial>,
+    ) -> Self {
         Self {
             agent,
             side,
             revision,
             http,
+            delivery,
             boot,
+            trial,
             want: Want::Running,
             is: Is::Empty,
             failures: 0,
             exits: 0,
             first_exit: None,
+            fault: None,
             ready_at: None,
         }
     }
@@ -156,6 +195,7 @@ impl Seat {
                 Want::Stopped,
                 Is::Enrolling { instance }
                 | Is::Starting { instance, .. }
+                | Is::Proving { instance }
                 | Is::Ready { instance }
                 | Is::Frozen { instance },
             ) if idle => {
@@ -174,6 +214,7 @@ impl Seat {
                 Want::Running,
                 Is::Enrolling { .. }
                 | Is::Starting { .. }
+                | Is::Proving { .. }
                 | Is::Ready { .. }
                 | Is::Freezing { .. }
                 | Is::Thawing { .. }
@@ -184,6 +225,7 @@ impl Seat {
                 Want::Frozen,
                 Is::Enrolling { .. }
                 | Is::Starting { .. }
+                | Is::Proving { .. }
                 | Is::Ready { .. }
                 | Is::Freezing { .. }
                 | Is::Frozen { .. }
@@ -196,6 +238,7 @@ impl Seat {
                 Is::Empty
                 | Is::Enrolling { .. }
                 | Is::Starting { .. }
+                | Is::Proving { .. }
                 | Is::Ready { .. }
                 | Is::Freezing { .. }
                 | Is::Frozen { .. }
@@ -213,9 +256,14 @@ impl Seat {
         Command::Start { instance, agent: self.agent.clone(), side: self.side, revision: self.revision.clone() }
     }
 
+    /// Neither tasks nor health would tell that it has begun.
+    fn shows_nothing(&self) -> bool {
+        self.delivery == Delivery::None && !self.http
+    }
+
     pub(crate) fn enrolled(&mut self, now: Now, timers: &mut Timers, out: &mut Vec<Command>) {
         if let Is::Enrolling { instance } = self.is {
-            self.is = Is::Starting { instance, polled: false, healthy: !self.http };
+            self.is = Is::Starting { instance, polled: self.delivery != Delivery::Pull, healthy: !self.http };
             timers.arm(Timer::Boot(instance), now.mono + self.boot);
             out.push(self.start(instance));
         }
@@ -227,17 +275,63 @@ impl Seat {
         }
     }
 
-    pub(crate) fn seen(&mut self, now: Now, saw_poll: bool, saw_health: bool, timers: &mut Timers) {
+    pub(crate) fn seen(
+        &mut self,
+        now: Now,
+        saw_poll: bool,
+        saw_health: bool,
+        timers: &mut Timers,
+        out: &mut Vec<Command>,
+    ) {
         if let Is::Starting { instance, polled, healthy } = self.is {
             let (polled, healthy) = (polled || saw_poll, healthy || saw_health);
-            self.is = if polled && healthy {
-                timers.disarm(&Timer::Boot(instance));
-                self.ready_at = Some(now);
-                Is::Ready { instance }
+            if polled && healthy && !self.shows_nothing() {
+                self.begun(now, instance, timers, out);
             } else {
-                Is::Starting { instance, polled, healthy }
-            };
+                self.is = Is::Starting { instance, polled, healthy };
+            }
         }
+    }
+
+    fn begun(&mut self, now: Now, instance: InstanceId, timers: &mut Timers, out: &mut Vec<Command>) {
+        timers.disarm(&Timer::Boot(instance));
+        match &self.trial {
+            None => self.be_ready(now, instance),
+            Some(trial) => {
+                timers.arm(Timer::TryOut(instance), now.mono + trial.within);
+                self.is = Is::Proving { instance };
+                self.fault = None;
+                self.try_out(out);
+            }
+        }
+    }
+
+    /// Asks for a synthetic task, again where the first word may have been lost.
+    pub(crate) fn try_out(&self, out: &mut Vec<Command>) {
+        if let (Is::Proving { instance }, Some(trial)) = (self.is, &self.trial) {
+            out.push(Command::TryOut { instance, fields: trial.fields.clone() });
+        }
+    }
+
+    /// An answer to a synthetic task came, good or bad.
+    pub(crate) fn tried_out(&mut self, now: Now, fault: Option<String>, timers: &mut Timers) {
+        if let Is::Proving { instance } = self.is {
+            match fault {
+                Some(fault) => self.fault = Some(format!("did not answer a synthetic task: {fault}")),
+                None => {
+                    timers.disarm(&Timer::TryOut(instance));
+                    self.be_ready(now, instance);
+                }
+            }
+        }
+    }
+
+    fn be_ready(&mut self, now: Now, instance: InstanceId) {
+        // Proven: what is started in its place later runs the same revision.
+        self.trial = None;
+        self.fault = None;
+        self.ready_at = Some(now);
+        self.is = Is::Ready { instance };
     }
 
     pub(crate) fn frozen(&mut self) {
@@ -252,18 +346,44 @@ impl Seat {
         }
     }
 
-    /// The boot deadline passed.
-    pub(crate) fn overdue(&mut self, timers: &mut Timers, out: &mut Vec<Command>) {
-        if let Is::Starting { instance, .. } = self.is {
-            self.stop(instance, FAILED_GRACE, true, timers, out);
+    /// The deadline of the boot passed, or that of the try-out.
+    pub(crate) fn overdue(&mut self, now: Now, timers: &mut Timers, out: &mut Vec<Command>) {
+        match self.is {
+            Is::Starting { instance, .. } if self.shows_nothing() => self.begun(now, instance, timers, out),
+            Is::Starting { instance, polled, healthy } => {
+                let missing = match (polled, healthy) {
+                    (false, false) => "did not ask for a task and was not healthy",
+                    (false, true) => "did not ask for a task",
+                    (true, _) => "was not healthy",
+                };
+                self.fault = Some(format!("{missing} within {}", self.boot));
+                self.stop(instance, FAILED_GRACE, true, timers, out);
+            }
+            Is::Proving { instance } => {
+                let within = self.trial.as_ref().map_or(Millis::ZERO, |trial| trial.within);
+                self.fault.get_or_insert_with(|| format!("did not answer a synthetic task within {within}"));
+                self.stop(instance, FAILED_GRACE, true, timers, out);
+            }
+            Is::Empty
+            | Is::Enrolling { .. }
+            | Is::Ready { .. }
+            | Is::Freezing { .. }
+            | Is::Frozen { .. }
+            | Is::Thawing { .. }
+            | Is::Stopping { .. }
+            | Is::BackOff => {}
         }
     }
 
     /// The process is gone, or never came.
     pub(crate) fn ended(&mut self, now: Now, timers: &mut Timers, out: &mut Vec<Command>) {
         let Some(instance) = self.is.instance() else { return };
-        timers.disarm(&Timer::Boot(instance));
+        self.disarm(instance, timers);
         let asked = matches!(self.is, Is::Stopping { failed: false, .. });
+        if !matches!(self.is, Is::Stopping { failed: true, .. }) {
+            // It ended by itself: how it was doing before does not say why.
+            self.fault = None;
+        }
         out.push(Command::Lost { instance, asked });
         out.push(Command::Retire { instances: vec![instance] });
         if asked {
@@ -289,9 +409,14 @@ impl Seat {
     }
 
     fn stop(&mut self, instance: InstanceId, grace: Millis, failed: bool, timers: &mut Timers, out: &mut Vec<Command>) {
-        timers.disarm(&Timer::Boot(instance));
+        self.disarm(instance, timers);
         self.ready_at = None;
         self.is = Is::Stopping { instance, failed };
         out.push(Command::Stop { instance, grace });
+    }
+
+    pub(crate) fn disarm(&self, instance: InstanceId, timers: &mut Timers) {
+        timers.disarm(&Timer::Boot(instance));
+        timers.disarm(&Timer::TryOut(instance));
     }
 }

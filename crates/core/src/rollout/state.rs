@@ -136,6 +136,9 @@ pub enum Trigger {
         exits: u32,
         /// The first of them.
         first: UnixMillis,
+        /// Why the last one was ended, if it did not end by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<String>,
     },
     /// A green instance was ended for using more memory than its limit (R55).
     OutOfMemory {
@@ -154,6 +157,9 @@ impl fmt::Display for Trigger {
             Self::Operator { by, why } if why.is_empty() => write!(f, "asked by {by}"),
             Self::Operator { by, why } => write!(f, "asked by {by}: {why}"),
             Self::Gate { criteria, why } => write!(f, "{} failed: {why}", criteria.join(", ")),
+            Self::CrashLoop { agent, exits, fault: Some(fault), .. } => {
+                write!(f, "crash loop (R99): green of {agent} failed {exits} times; the last one {fault}")
+            }
             Self::CrashLoop { agent, exits, .. } => {
                 write!(f, "crash loop (R99): green of {agent} ended {exits} times by itself")
             }
@@ -180,7 +186,9 @@ impl Trigger {
     fn harm_began(&self) -> Option<UnixMillis> {
         match self {
             Self::Operator { .. } | Self::Gate { .. } | Self::Drill => None,
-            Self::CrashLoop { first, .. } => Some(*first),
+            // What never became ready had no traffic to harm.
+            Self::CrashLoop { fault: Some(_), .. } => None,
+            Self::CrashLoop { first, fault: None, .. } => Some(*first),
             Self::OutOfMemory { at, .. } => Some(*at),
             Self::Alarm(alarm) => Some(alarm.harm_began),
         }

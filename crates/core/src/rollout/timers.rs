@@ -14,6 +14,8 @@ use crate::{
 pub(crate) enum Timer {
     /// The instance must be ready by then.
     Boot(InstanceId),
+    /// The instance must have answered a synthetic task by then.
+    TryOut(InstanceId),
     /// The seat may be tried again.
     BackOff(AgentName, Side),
     /// The gateway must have reported the retired instance empty by then.

@@ -42,6 +42,9 @@ pub struct SeatView {
     #[serde(flatten)]
     pub is: Is,
     pub failures: u32,
+    /// Why the last instance was ended as failed, or what is wrong with its answers to synthetic tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,5 +142,5 @@ fn phases(rollout: &Rollout) -> Vec<PhaseView> {
 }
 
 fn seat_view(seat: &Seat) -> SeatView {
-    SeatView { revision: seat.revision.clone(), is: seat.is, failures: seat.failures }
+    SeatView { revision: seat.revision.clone(), is: seat.is, failures: seat.failures, fault: seat.fault.clone() }
 }

@@ -162,6 +162,32 @@ fn a_drill_moves_the_first_batch_alone() {
 }
 
 #[test]
+fn what_a_green_must_show_is_said() {
+    let text = |agents: &str| {
+        let spec = fleet(&format!(
+            "version: 1\nollama: {{parallel: 2}}\nagents:\n  defaults: {{command: [a]}}\n  list: [{agents}]\nrollout: {{phases: \
+             [{{name: all, halves: false}}]}}\n"
+        ));
+        let traffic =
+            Traffic { tasks_per_second: 0.1, task_seconds: 20.0, task_seconds_max: 30.0, base_error_rate: 0.0 };
+        let measured = Measured { traffic: Some(traffic), ..machine(4) };
+        let release = release("version: 1\nrelease: v2\nset: {env: {NEW: '1'}}\n");
+        let plan = make(&spec, &release, &measured, 1.0).unwrap();
+        let text = text::render(&plan, &spec);
+        let from = text.find("at most\n").unwrap() + "at most\n".len();
+        let section = text[from..text.find("  Blue is held").unwrap()].to_owned();
+        (section, plan.outlook.schedule.moving)
+    };
+    let (all, with) = text("a, b, c");
+    assert_snapshot!(all);
+    let (none, without) = text("{name: a, ready: poll}, {name: b, ready: poll}, {name: c, ready: poll}");
+    assert_snapshot!(none);
+    assert_eq!(with - without, Millis::from_secs(40), "two rounds of 20 s");
+    let mixed = "{name: a, ready: {within: 1m}}, {name: b, http: true, tasks: push}, {name: c, tasks: none}, {name: d, http: true, tasks: none}";
+    assert_snapshot!(text(mixed).0);
+}
+
+#[test]
 fn what_cannot_be_fenced_is_said() {
     let mut spec = of(2, "");
     assert_eq!(planned(&spec, &machine(4)).outlook.unfenced, None);

@@ -6,6 +6,7 @@ mod links;
 mod operator;
 mod reactor;
 mod tasks;
+mod tryout;
 
 use bellwether_core::{
     id::{AgentName, InstanceId, RolloutId, Side},
@@ -47,8 +48,9 @@ pub(crate) struct World {
     model: ModelServer,
     evidence: Evidence,
     pub(crate) referee: Referee,
-    /// Agents whose greens never ask for a task.
+    /// Agents whose greens never ask for a task, and those whose greens answer none.
     dead: Vec<AgentName>,
+    unfit: Vec<AgentName>,
     faults_until: Nanos,
     pub(crate) crashes: u64,
     pub(crate) happened: u64,
@@ -172,6 +174,11 @@ impl World {
             let agents = &fleet.spec.agents;
             dead.push(agents[fate.below(agents.len())].name.clone());
         }
+        let mut unfit: Vec<AgentName> = Vec::new();
+        for _ in 0..scenario.unfit_greens {
+            let agents = &fleet.spec.agents;
+            unfit.push(agents[fate.below(agents.len())].name.clone());
+        }
         let faults_until = Nanos(0) + fate.between(Millis::ZERO, FAULTS_MAX);
         let types = fleet.spec.agents.iter().map(|a| (a.name.clone(), a.agent_type.clone())).collect();
         let mut plan = fleet.plan.clone();
@@ -192,6 +199,7 @@ impl World {
             evidence: Evidence::new(types),
             referee: Referee::default(),
             dead,
+            unfit,
             faults_until,
             crashes: 0,
             happened: 0,

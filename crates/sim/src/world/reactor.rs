@@ -121,6 +121,10 @@ impl World {
             Command::Probe { instance } => {
                 self.agenda.after(Millis(20), Happening::ProbeAnswers { life, instance });
             }
+            Command::TryOut { instance, fields: _ } => {
+                self.referee.is_allocated(instance)?;
+                self.send_gateway(Intent::TryOut { instance });
+            }
             Command::CutOver { generation, moves, drain, revoke } => {
                 for one in &moves {
                     self.referee.is_allocated(one.to)?;

@@ -6,6 +6,7 @@ use bellwether_core::{
     time::Millis,
     traffic::{
         Addressee, Archived, Change, Completion, CutOver, LeaseEnd, Report, RouteError, State, Submission, TaskId,
+        Traffic,
     },
 };
 
@@ -49,6 +50,7 @@ impl World {
             }
             Intent::Retire { instances } => self.gateway.traffic.retire(now, &instances, &mut changes),
             Intent::Settle { instances } => self.gateway.traffic.settle(&instances, &mut changes),
+            Intent::TryOut { instance } => self.try_out(instance),
         }
         if let Some(answer) = answer {
             self.tell(Link::Gateway, true, answer);
@@ -70,7 +72,7 @@ impl World {
                         self.wake_for(&task);
                     }
                 }
-                Change::Retried { task, lease, lease_micros } => {
+                Change::Retried { task, lease, lease_micros, .. } => {
                     let drawn = task.arm(&lease);
                     let tasks = self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side);
                     tasks.failed += 1;
@@ -96,7 +98,10 @@ impl World {
                 Change::Opened { instance, .. } => self.will_ask(instance),
                 // It does not know, and asks as ever.
                 Change::Retired { instance, .. } => self.will_ask(instance),
-                Change::Routed { agent, .. } => self.check_served(&agent)?,
+                Change::Routed { agent, .. } => {
+                    self.check_proven(&agent)?;
+                    self.check_served(&agent)?;
+                }
                 Change::FellBack { agent, from, to, generation } => {
                     self.tell(Link::Gateway, false, Event::FellBack { agent, from, to, generation });
                 }
@@ -249,7 +254,9 @@ impl World {
         self.gateway.traffic.renew(self.agenda.now(), &call.task, call.instance);
         if let Some(process) = self.driver.get(call.instance) {
             let (agent, side) = (process.agent.clone(), process.side);
-            self.evidence.call(self.agenda.now(), &agent, side, took);
+            if !Traffic::is_try_out(&call.task) {
+                self.evidence.call(self.agenda.now(), &agent, side, took);
+            }
             let after = self.chance.between(Millis(20), Millis(300));
             let (instance, task) = (call.instance, call.task.clone());
             self.agenda.after(after, Happening::Reports { instance, task, again: false });
@@ -264,6 +271,9 @@ impl World {
             return Ok(());
         }
         process.work.retain(|work| work != task);
+        if Traffic::is_try_out(task) {
+            return self.reports_on_try_out(instance, task);
+        }
         let fails = process.side == Side::Green && !again && self.fate.hit(self.scenario.green_errors);
         let report = if fails { Report::Failed } else { Report::Completed { empty: false } };
         let now = self.gateway_now();

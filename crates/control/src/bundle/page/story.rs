@@ -146,6 +146,10 @@ fn told(event: &Event, roster: &Roster) -> Told {
         Event::Started { instance } => step("started", *instance),
         Event::Polled { instance } => step("asked for work", *instance),
         Event::Healthy { instance } => step("healthy", *instance),
+        Event::TriedOut { instance, fault: None } => step("answered their synthetic task", *instance),
+        Event::TriedOut { instance, fault: Some(fault) } => {
+            row("synthetic task failed", format!("{}: {fault}", name(*instance, roster)), Tone::Bad)
+        }
         Event::Frozen { instance } => step("frozen", *instance),
         Event::Thawed { instance } => step("thawed", *instance),
         Event::StartFailed { instance, reason } => {

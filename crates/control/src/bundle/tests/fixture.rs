@@ -156,7 +156,7 @@ pub(super) fn needs_attention() -> Facts {
     };
     let record = RollbackRecord {
         trigger: Trigger::Alarm(Box::new(alarm.clone())),
-        also: vec![Trigger::CrashLoop { agent: "writer-2".into(), exits: 3, first: at(320.0) }],
+        also: vec![Trigger::CrashLoop { agent: "writer-2".into(), exits: 3, first: at(320.0), fault: None }],
         harm_began: Some(at(300.0)),
         began: at(310.0),
         shifted: Some(at(312.0)),
@@ -218,6 +218,7 @@ fn facts(
             revision: agent.revision.id.clone(),
             is: Is::Ready { instance: InstanceId(number) },
             failures: 0,
+            fault: None,
         },
         green: None,
     });

@@ -89,7 +89,12 @@ fn request(scratch: &Scratch, gateway: Link<GatewayAnswer>) -> Request {
 }
 
 fn crash_loop() -> bellwether_core::rollout::Trigger {
-    bellwether_core::rollout::Trigger::CrashLoop { agent: "reviewer-2".into(), exits: 3, first: fixture::at(430.0) }
+    bellwether_core::rollout::Trigger::CrashLoop {
+        agent: "reviewer-2".into(),
+        exits: 3,
+        first: fixture::at(430.0),
+        fault: None,
+    }
 }
 
 fn no_gateway(tasks: &mut JoinSet<()>, scratch: &Scratch) -> Link<GatewayAnswer> {

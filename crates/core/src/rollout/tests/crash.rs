@@ -40,6 +40,13 @@ fn crash_loop() -> World {
     world
 }
 
+fn unfit_green() -> World {
+    let mut world = World::new(3);
+    world.start(plan_with(3, Standby::Warm, ThinEvidence::Accept)).unwrap();
+    world.unfit.insert("c".into(), "result carries nothing");
+    world
+}
+
 fn rollback_by_hand() -> World {
     let mut world = World::new(3);
     world.start(plan_with(3, Standby::Stopped, ThinEvidence::Accept)).unwrap();
@@ -48,11 +55,12 @@ fn rollback_by_hand() -> World {
     world
 }
 
-const SCRIPTS: [(&str, Script, State); 5] = [
+const SCRIPTS: [(&str, Script, State); 6] = [
     ("healthy", healthy, State::Committed),
     ("stopped standby", stopped_standby, State::Committed),
     ("harm, frozen standby", harm_with_frozen_standby, State::RolledBack),
     ("crash loop", crash_loop, State::RolledBack),
+    ("unfit green", unfit_green, State::RolledBack),
     ("rollback by hand", rollback_by_hand, State::RolledBack),
 ];
 

@@ -3,6 +3,7 @@
 mod crash;
 mod progress;
 mod trouble;
+mod tryout;
 mod undo;
 mod verbs;
 mod world;

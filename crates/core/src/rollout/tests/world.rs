@@ -11,7 +11,7 @@ use crate::{
         gateway::{GatewayView, InstanceView, Move, RouteView},
     },
     rollout::{Command, Controller, Event, FleetAgent, Refusal, Rollout, State, Verb, VerbKind},
-    spec::{Criteria, GatePolicy, Require, ThinEvidence},
+    spec::{Criteria, Delivery, GatePolicy, Readiness, Require, ThinEvidence},
     time::{Millis, Nanos, Now, UnixMillis},
 };
 
@@ -36,6 +36,12 @@ pub(super) struct World {
     pub(super) dying: BTreeSet<AgentName>,
     /// Agents whose instances of that side start but never ask for a task.
     pub(super) mute: BTreeSet<(AgentName, Side)>,
+    /// What each answer to a synthetic task lacks, by agent, and never a good one comes.
+    pub(super) unfit: BTreeMap<AgentName, &'static str>,
+    /// Agents of which a green answered well.
+    proven: BTreeSet<AgentName>,
+    /// Agents whose greens never answer a synthetic task.
+    pub(super) silent: BTreeSet<AgentName>,
     /// Retired instances hold on to their work until the drain timer is due.
     pub(super) clinging: bool,
     /// More may never run at once.
@@ -51,6 +57,8 @@ pub(super) struct Gateway {
     pub(super) settled: BTreeSet<InstanceId>,
     holding: BTreeSet<InstanceId>,
     polled: BTreeSet<InstanceId>,
+    /// Which have answered well. Forgotten when the gateway starts anew.
+    pub(super) tried: BTreeSet<InstanceId>,
 }
 
 const BOOT: Millis = Millis::from_secs(20);
@@ -78,6 +86,9 @@ impl World {
             fault_of_blue: None,
             dying: BTreeSet::new(),
             mute: BTreeSet::new(),
+            unfit: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            proven: BTreeSet::new(),
             clinging: false,
             running_max: usize::MAX,
         };
@@ -86,6 +97,7 @@ impl World {
             agent_type: "worker".into(),
             revision: revision(Side::Blue),
             http: false,
+            delivery: Delivery::Pull,
             boot: BOOT,
             drain,
         });
@@ -247,6 +259,22 @@ impl World {
         assert_eq!(self.running.len(), view.agents.len(), "what runs: {:?}", self.running);
     }
 
+    /// A green that has to be tried out has answered well, or one of its seat had before it.
+    fn proven(&self, moves: &[Move]) -> bool {
+        let asks = |agent: &AgentName| {
+            let planned = self.controller.rollout().and_then(|r| r.plan.agents().find(|p| p.agent == *agent).cloned());
+            planned.is_some_and(|planned| {
+                let revision = self.rollout().plan.revisions.get(&planned.to);
+                let delivery = revision.map_or(Delivery::Pull, |revision| revision.delivery);
+                planned.ready != Readiness::Poll && delivery != Delivery::None
+            })
+        };
+        moves.iter().all(|one| {
+            let green = self.running.get(&one.to).is_some_and(|(_, side)| *side == Side::Green);
+            !green || !asks(&one.agent) || self.proven.contains(&one.agent) || self.gateway.tried.contains(&one.to)
+        })
+    }
+
     fn carry_out(&mut self, command: Command) {
         let tell = match command {
             Command::Enrol { instance, agent, .. } => {
@@ -274,6 +302,26 @@ impl World {
             Command::Freeze { instance } => vec![Event::Frozen { instance }],
             Command::Thaw { instance } => vec![Event::Thawed { instance }],
             Command::Probe { instance } => vec![Event::Healthy { instance }],
+            Command::TryOut { instance, fields } => {
+                assert!(!fields.is_empty());
+                let agent = self.gateway.known.get(&instance).cloned();
+                match agent.filter(|agent| self.running.contains_key(&instance) && !self.silent.contains(agent)) {
+                    None => Vec::new(),
+                    Some(agent) => match self.unfit.get(&agent) {
+                        Some(&fault) => vec![Event::TriedOut { instance, fault: Some(fault.into()) }],
+                        None => {
+                            self.gateway.tried.insert(instance);
+                            self.proven.insert(agent);
+                            // The first answer of a model that has to be loaded may well be no good.
+                            let early = Event::TriedOut { instance, fault: Some("no result in time".into()) };
+                            vec![early, Event::TriedOut { instance, fault: None }]
+                        }
+                    },
+                }
+            }
+            Command::CutOver { generation, moves, .. } if !self.proven(&moves) => {
+                panic!("generation {generation} moves an agent to a green that has answered nothing: {moves:?}")
+            }
             Command::CutOver { generation, moves, .. } => self.gateway.cut_over(generation, moves, self.clinging),
             Command::Lost { instance, asked: _ } => self.gateway.lost(instance),
             Command::Retire { instances } => {
@@ -328,7 +376,7 @@ impl Gateway {
                     instance,
                     agent: agent.clone(),
                     polled: self.polled.contains(&instance),
-                    tried: false,
+                    tried: self.tried.contains(&instance),
                     quiesced: !active(instance),
                     held: u64::from(self.holding.contains(&instance)),
                 })
@@ -443,6 +491,7 @@ fn batch(agents: &[AgentName], standby: Standby) -> Batch {
         standby,
         drain: Millis::from_secs(30),
         boot: BOOT,
+        ready: Readiness::default(),
     };
     Batch { agents: agents.iter().map(planned).collect(), memory_peak_bytes: 0, undo: Millis::ZERO }
 }
