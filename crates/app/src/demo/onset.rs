@@ -1,5 +1,8 @@
-//! The moment at which what was sound turns bad. A revision does when its phase begins, in every agent that runs it. The
-//! model server goes away when the phase bakes, and comes back when no green is left, so that blue can be validated.
+//! The moment at which what was sound turns bad: when the phase bakes, after its greens have answered their synthetic
+//! tasks and got their traffic. From then on every agent that runs the revision is bad. A model server that went away comes
+//! back when no green is left, so that blue can be validated.
+//!
+//! A revision that is unfit is so from its start, and never comes that far.
 
 use bellwether_control::types::Status;
 use bellwether_core::{
@@ -30,7 +33,8 @@ enum Stage {
 
 impl Onset {
     pub(super) fn new(planted: Planted) -> Self {
-        Self { planted, stage: Stage::Before }
+        let stage = if planted.fault == Fault::Unfit { Stage::Over } else { Stage::Before };
+        Self { planted, stage }
     }
 
     /// Does what is due, and says so.
@@ -69,7 +73,7 @@ impl Onset {
         match rollout.state {
             State::Progressing { phase, step } => {
                 let bakes = matches!(step, Step::Baking { .. } | Step::Halfway { .. });
-                phase >= self.planted.phase && (bakes || self.planted.fault != Fault::OllamaDown)
+                phase >= self.planted.phase && bakes
             }
             State::Preflight
             | State::Validating { .. }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use bellwether_core::{
     diagnostic::Diagnostic,
+    id::AgentName,
     spec::{PhaseSpec, Sources, Spec, parse_fleet},
     time::Millis,
 };
@@ -31,6 +32,8 @@ pub(crate) enum Fault {
     Hang,
     /// Green reports every task as completed, with nothing in it
     Swallow,
+    /// Green boots well and cannot answer the synthetic task that it is tried out with
+    Unfit,
     /// The model server is gone until no green is left
     OllamaDown,
 }
@@ -48,6 +51,9 @@ pub(crate) struct Planted {
 /// before the kernel.
 const LEAK_LIMIT_MIB: u64 = 96;
 
+/// Three greens in a row have so long each.
+const UNFIT_WITHIN: Millis = Millis::from_secs(8);
+
 impl Fault {
     /// What makes the green agent play it, in the words of `bellwether agent --fault`.
     fn of_agent(self) -> Option<&'static str> {
@@ -57,7 +63,7 @@ impl Fault {
             Self::Leak => Some("leak=3MiB:128MiB:56MiB"),
             Self::Crash => Some("crash=2"),
             Self::Hang => Some("hang"),
-            Self::Swallow => Some("swallow"),
+            Self::Swallow | Self::Unfit => Some("swallow"),
             Self::OllamaDown => None,
         }
     }
@@ -69,9 +75,10 @@ impl fmt::Display for Fault {
             Self::Errors => "errors: 30 % of green's tasks fail",
             Self::Latency => "latency: green's tasks take three times as long",
             Self::Leak => "leak: green's memory grows to its limit of 96 MiB",
-            Self::Crash => "crash: green ends by itself 2 s after its first task",
+            Self::Crash => "crash: green ends by itself again and again, 2 s after it began to work",
             Self::Hang => "hang: green takes one task and does nothing more, but its heartbeats go on",
             Self::Swallow => "swallow: green reports every task as completed, with nothing in it",
+            Self::Unfit => "unfit: green boots well, and cannot answer the synthetic task that it is tried out with",
             Self::OllamaDown => "ollama-down: the model server is gone until no green is left",
         })
     }
@@ -129,15 +136,32 @@ impl Scenario {
         if planted.fault == Fault::Leak {
             self.agents = with_memory_limit(&self.agents, LEAK_LIMIT_MIB);
         }
+        let when = match planted.fault {
+            Fault::Unfit => {
+                // What never answers well need not be given the patience that a slow model server wants.
+                self.fleet = with_ready(&self.fleet, UNFIT_WITHIN);
+                let bad = phases[planted.phase..].iter().flat_map(|phase| &phase.agents).map(AgentName::as_str);
+                format!("BELLWETHER_FAULT_AGENTS: '{}'", bad.collect::<Vec<_>>().join(","))
+            }
+            Fault::Errors
+            | Fault::Latency
+            | Fault::Leak
+            | Fault::Crash
+            | Fault::Hang
+            | Fault::Swallow
+            | Fault::OllamaDown => format!("BELLWETHER_FAULT_FROM: '{}'", files::fault_from().display()),
+        };
         if let Some(fault) = planted.fault.of_agent() {
-            self.release = format!(
-                "{}\n  env: {{BELLWETHER_FAULT: '{fault}', BELLWETHER_FAULT_FROM: '{}'}}\n",
-                self.release.trim_end(),
-                files::fault_from().display()
-            );
+            let release = self.release.trim_end();
+            self.release = format!("{release}\n  env: {{BELLWETHER_FAULT: '{fault}', {when}}}\n");
         }
         Ok(self)
     }
+}
+
+/// The fleet file with this time for an answer to the synthetic task.
+fn with_ready(fleet: &str, within: Millis) -> String {
+    fleet.replacen("  defaults:\n", &format!("  defaults:\n    ready: {{within: {within}}}\n"), 1)
 }
 
 /// The inventory with this limit for every agent.
@@ -163,7 +187,7 @@ fn no_such_phase(phase: usize, phases: &[PhaseSpec]) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use bellwether_core::spec::parse_release;
+    use bellwether_core::spec::{Readiness, parse_release};
 
     use super::*;
 
@@ -186,6 +210,17 @@ mod tests {
         }
         let down = with(Fault::OllamaDown, 0).expect("there is such a phase");
         assert_eq!(down.release, RELEASE, "no agent is to blame");
+    }
+
+    #[test]
+    fn agents_that_are_unfit_are_so_from_their_phase_on_and_have_little_time() {
+        let unfit = with(Fault::Unfit, 3).expect("there is such a phase");
+        let release = parse_release("release.yaml", &unfit.release).expect("it is sound");
+        assert_eq!(release.env["BELLWETHER_FAULT_AGENTS"].split(',').count(), 66);
+        assert!(!release.env.contains_key("BELLWETHER_FAULT_FROM"));
+        let within = |ready: &Readiness| matches!(ready, Readiness::Task { within, .. } if *within == UNFIT_WITHIN);
+        let spec = unfit.spec().expect("it is sound");
+        assert!(spec.agents.iter().all(|agent| within(&agent.ready)));
     }
 
     #[test]

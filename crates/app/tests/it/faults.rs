@@ -20,8 +20,9 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Bakes that are longer than any trigger takes.
-    const SLOW: Self = Self { bakes: ["50s"; 3], agents: "", rollout: "" };
+    /// Bakes that are longer than any trigger takes. Greens are not tried out: what they do wrong from their start on is
+    /// for the triggers to see.
+    const SLOW: Self = Self { bakes: ["50s"; 3], agents: "ready: poll", rollout: "" };
     const QUICK: Self = Self { bakes: ["1s", "1s", "2s"], agents: "", rollout: "" };
 
     fn text(&self) -> String {
@@ -131,7 +132,7 @@ fn latency_is_taken_back() {
 
 #[test]
 fn a_leak_is_taken_back_when_it_nears_its_limit() {
-    let fleet = Fleet { agents: "memory_limit: 128MiB", ..Fleet::SLOW };
+    let fleet = Fleet { agents: "ready: poll\n    memory_limit: 128MiB", ..Fleet::SLOW };
     // From nine tenths of the limit to the limit takes longer than a beat of measurements.
     let leak = [("BELLWETHER_FAULT", "leak=4MiB:160MiB"), ("BELLWETHER_AGENT_BALLAST_MB", "72")];
     play("leak", &fleet, &leak).assert_in_time(&["memory"]);
@@ -139,7 +140,7 @@ fn a_leak_is_taken_back_when_it_nears_its_limit() {
 
 #[test]
 fn a_green_that_is_killed_for_its_memory_is_taken_back() {
-    let fleet = Fleet { agents: "memory_limit: 64MiB", ..Fleet::SLOW };
+    let fleet = Fleet { agents: "ready: poll\n    memory_limit: 64MiB", ..Fleet::SLOW };
     play("oom", &fleet, &[("BELLWETHER_FAULT", "leak=40MiB:128MiB")]).assert_in_time(&["out_of_memory", "memory"]);
 }
 
@@ -156,6 +157,20 @@ fn an_agent_that_hangs_while_its_heart_beats_is_taken_back() {
 #[test]
 fn empty_answers_are_taken_back() {
     play("swallow", &Fleet::SLOW, &[("BELLWETHER_FAULT", "swallow")]).assert_in_time(&["errors", "failure_streak"]);
+}
+
+#[test]
+fn a_green_that_answers_nothing_gets_no_traffic() {
+    let fleet = Fleet { agents: "ready: {within: 3s}", ..Fleet::SLOW };
+    let world = world("unfit", &fleet, &[("BELLWETHER_FAULT", "swallow"), ("BELLWETHER_FAULT_AGENTS", FIRST[1])]);
+    let load = world.load();
+    world.start_rollout_after("3s");
+    let undone = Undone::of(world, load);
+    assert_eq!(undone.trigger, "crash_loop", "{:#}", undone.record);
+    let (trigger, began) = (&undone.record["trigger"], &undone.record["harm_began"]);
+    assert_eq!((&trigger["agent"], began), (&FIRST[1].into(), &Value::Null), "{:#}", undone.record);
+    let fault = trigger["fault"].as_str().unwrap_or_default();
+    assert!(fault.starts_with("did not answer a synthetic task: "), "{fault:?}");
 }
 
 #[test]
