@@ -166,12 +166,12 @@ async fn an_answer_that_carries_less_than_the_fleet_file_asks_for_is_a_failure()
     for (n, result) in results.into_iter().enumerate() {
         world.submit(&n.to_string()).await;
         world.next_id(BLUE).await;
-        let report = format!(r#"{{"task_id":"{n}","status":"completed","result":{result}}}"#);
+        let report = format!(r#"{{"task_id":"{n}","status":"completed","result":{result},"retry":false}}"#);
         assert_eq!(world.report(BLUE, &report).await, StatusCode::OK);
     }
     let sum = world.counted(|sum| sum.ended() == 4).await;
     assert_eq!((sum.completed, sum.failed, sum.signs.empty, sum.signs.onsets), (1, 3, 3, 1), "{sum:?}");
-    assert_eq!(world.state_of("1").await, "completed", "stored as the agent said it");
+    assert_eq!((world.state_of("0").await.as_str(), world.state_of("1").await.as_str()), ("completed", "failed"));
 }
 
 #[tokio::test]
@@ -195,10 +195,11 @@ async fn an_agent_that_hangs_is_seen_through_its_heartbeats() {
     let apart = before.quiet_ms.abs_diff(before.stalled_ms);
     assert!(apart < 1000, "both began when it was given the task: {before:?}");
     assert!(u128::from(before.quiet_ms) <= began.elapsed().as_millis());
+    let completed = Instant::now();
     assert_eq!(world.complete(BLUE, "t1").await, StatusCode::OK);
     let signs = world.signs_when(Side::Blue, |cell| cell.tasks.completed == 1).await;
     assert_eq!(signs.stalled_ms, 0, "nothing is held");
-    assert!(signs.quiet_ms < 2000, "a completion is a sign: {signs:?}");
+    assert!(u128::from(signs.quiet_ms) <= completed.elapsed().as_millis(), "a completion is a sign: {signs:?}");
 }
 
 #[tokio::test]
