@@ -113,10 +113,10 @@ pub(super) fn print(listed: &Listed) -> Result<(), Failure> {
     print_json(&Printed { counts: listed.counts, tasks: &listed.raw, next: listed.next.as_deref() })
 }
 
-/// Says that there is more than was shown.
+/// Says that there may be more than was shown.
 pub(super) fn more(listed: &Listed) {
     if let Some(next) = &listed.next {
-        eprintln!("there are more: `--after {next}` shows the next ones, a larger --limit more at once");
+        eprintln!("these are the oldest; `--after {next}` goes on behind them, and --state, --agent and --type choose");
     }
 }
 
@@ -142,7 +142,6 @@ pub(super) async fn read(
             Cursor::Text(text) => text,
             Cursor::Number(number) => number.to_string(),
         });
-        let some = !tasks.is_empty();
         let mut all = match listed.take() {
             Some(all) => all,
             None => Listed { counts: answer.json(gateway)?, tasks: Vec::new(), raw: Vec::new(), next: None },
@@ -150,8 +149,8 @@ pub(super) async fn read(
         all.tasks.extend(tasks);
         all.raw.extend(raw);
         all.next = next.clone();
-        // A page with nothing on it would be asked for again without end.
-        if next.is_none() || !some || all.tasks.len() >= wanted {
+        // A page may have nothing on it where what is wanted is rare. The same page again would have no end.
+        if next.is_none() || next == after || all.tasks.len() >= wanted {
             return Ok(all);
         }
         after = next;

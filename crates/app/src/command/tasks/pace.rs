@@ -20,7 +20,8 @@ use super::{
 use crate::failure::Failure;
 
 const PAUSE_SHORTEST: Duration = Duration::from_millis(100);
-const PAUSE_LONGEST: Duration = Duration::from_secs(30);
+/// A gateway that has seen no task end yet can only guess, and names half a minute.
+const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 /// Before a question is put again that found no gateway or lost its connection.
 const AFTER_A_LOSS: Duration = Duration::from_millis(500);
 

@@ -88,8 +88,10 @@ pub(super) fn refused(gateway: &Gateway, asked: Asked<'_>, answer: &Answer) -> F
     let told = match status {
         StatusCode::NOT_FOUND if detail.contains("tasks.mode") => no_queue(gateway, &detail),
         StatusCode::NOT_FOUND => match asked {
-            Asked::Show(id) | Asked::Cancel(id) | Asked::Retry(id) => unknown(id),
             Asked::Submit(_) => not_taken(&detail),
+            // The task is there, and the agent that it was for is not.
+            Asked::Retry(_) if detail.contains("agent") => conflict(asked, &detail),
+            Asked::Show(id) | Asked::Cancel(id) | Asked::Retry(id) => unknown(id),
             Asked::Read => return strange(gateway, &detail),
         },
         StatusCode::CONFLICT => conflict(asked, &detail),

@@ -103,9 +103,11 @@ pub(super) fn page(task: &Task, now: UnixMillis) -> Vec<String> {
     if let Some(error) = &task.error {
         put("error", error);
     }
-    if let Some(result) = &task.result {
+    let result = task.result.as_ref().map(|result| whole(result.get()));
+    // What a failed attempt said is kept as its result too.
+    if let Some(result) = result.filter(|result| task.error.as_ref() != Some(result)) {
         lines.push("  result".to_owned());
-        lines.extend(cut(&whole(result.get())).into_iter().map(|line| format!("    {line}").trim_end().to_owned()));
+        lines.extend(cut(&result).into_iter().map(|line| format!("    {line}").trim_end().to_owned()));
     }
     if let Some(next) = next(task) {
         lines.extend([String::new(), next]);
