@@ -194,6 +194,113 @@ fn ended_tasks_are_shown_until_their_retention_is_over_and_their_numbers_are_not
     assert_eq!(store.load().unwrap().snapshot.tasks.len(), 2, "what has not ended stays");
 }
 
+/// As version 1 made it.
+const VERSION_1: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE instances (instance INTEGER PRIMARY KEY, card TEXT NOT NULL, places INTEGER NOT NULL, gone INTEGER NOT NULL,
+    drain_limit INTEGER);
+CREATE TABLE revoked (number INTEGER PRIMARY KEY, token TEXT NOT NULL);
+CREATE TABLE routes (agent TEXT PRIMARY KEY, active INTEGER, fence INTEGER NOT NULL, fallback INTEGER) WITHOUT ROWID;
+CREATE TABLE tasks (id TEXT PRIMARY KEY, place INTEGER NOT NULL, agent TEXT NOT NULL, agent_type TEXT NOT NULL,
+    drawn TEXT, chance REAL, attempts INTEGER NOT NULL, revoked INTEGER NOT NULL, submitted INTEGER NOT NULL,
+    body BLOB NOT NULL, instance INTEGER, served_agent TEXT, served TEXT, fence INTEGER, granted INTEGER, seq INTEGER,
+    status TEXT, finished INTEGER, result BLOB);
+CREATE INDEX tasks_live ON tasks (place) WHERE seq IS NULL;
+CREATE UNIQUE INDEX tasks_seq ON tasks (seq) WHERE seq IS NOT NULL;
+CREATE INDEX tasks_finished ON tasks (finished) WHERE seq IS NOT NULL;
+CREATE TABLE seconds (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
+INSERT INTO meta VALUES ('generation', '7'), ('last_order', '4'), ('last_seq', '1'), ('last_second', '9');
+INSERT INTO instances VALUES (1, '{\"instance\":1,\"agent\":\"a\",\"agent_type\":\"worker\",\"model\":\"m\",\"side\":\"blue\",
+    \"token\":\"token-1\",\"address\":\"127.0.0.1\",\"upstream\":null}', 1, 0, NULL);
+INSERT INTO routes VALUES ('a', 1, 3, NULL);
+INSERT INTO tasks VALUES
+    ('held', 3, 'a', 'worker', 'blue', 0.5, 2, 1, 1003, x'7b2268223a317d', 1, 'a', 'blue', 3, 1500, NULL, NULL, NULL, NULL),
+    ('done', 1, 'a', 'worker', NULL, NULL, 1, 0, 1001, x'7b7d', 1, 'a', 'blue', 3, 1400, 1, 'completed', 1600, x'2279657322'),
+    ('waits', 4, 'a', 'worker', NULL, NULL, 0, 0, 1004, x'7b7d', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+PRAGMA application_id = 1113016151;
+PRAGMA user_version = 1;
+";
+
+#[test]
+fn a_file_of_the_version_before_keeps_everything() {
+    let scratch = Scratch::new();
+    Connection::open(scratch.file()).unwrap().execute_batch(VERSION_1).unwrap();
+    for _ in 0..2 {
+        let mut store = Store::open(&scratch.file()).unwrap();
+        let loaded = store.load().unwrap();
+        let snapshot = loaded.snapshot;
+        assert_eq!((snapshot.generation, snapshot.last_order, snapshot.last_seq), (Generation(7), 4, 1));
+        assert_eq!((loaded.last_second, loaded.ended), (9, Ends { completed: 1, ..Ends::default() }));
+        assert_eq!(snapshot.instances[&InstanceId(1)].card.token.as_str(), "token-1");
+        assert_eq!(snapshot.routes[&AgentName::from("a")].active, Some(InstanceId(1)));
+        let held = Task {
+            draw: Some(Draw { side: Side::Blue, chance: 0.5 }),
+            priority: Priority::Normal,
+            rank: 1003,
+            bytes: 7,
+            attempts: 2,
+            attempts_max: 3,
+            revoked: 1,
+            submitted: UnixMillis(1003),
+            begin_by: None,
+            state: State::Leased(Lease { side: Side::Blue, granted_at: UnixMillis(1500), ..lease(1) }),
+            ..task("held", 3)
+        };
+        assert_eq!(snapshot.tasks[&held.id], held);
+        assert_eq!(snapshot.tasks[&TaskId::new("waits")].order, 4);
+        assert_eq!(snapshot.tasks.len(), 2);
+        assert_eq!(store.body(&held.id).unwrap(), b"{\"h\":1}");
+        let done = store.shown(&TaskId::new("done")).unwrap().unwrap();
+        assert_eq!((done.state, done.result.unwrap().get()), ("completed", "\"yes\""));
+        assert_eq!(store.kept_bytes(), 7, "body and result of what has ended");
+        assert_eq!(store.completions(0, 10).unwrap().len(), 1);
+        let (listed, _) = store.list(&Filter::default(), 0, 10, |_| None).unwrap();
+        assert_eq!(listed.iter().map(|shown| shown.id.as_str()).collect::<Vec<_>>(), ["done", "held", "waits"]);
+    }
+}
+
+#[test]
+fn what_is_kept_is_counted_to_the_byte_and_gives_way_in_steps() {
+    let scratch = Scratch::new();
+    let mut store = Store::open(&scratch.file()).unwrap();
+    let n = limits::PURGE_ROWS as u64 + 10;
+    for order in 1..=n {
+        let id = format!("t{order}");
+        let queued = Task { bytes: 10, ..task(&id, order) };
+        store.write(&Change::Queued { task: queued.clone() }, b"0123456789").unwrap();
+        store.write(&Change::Checkpoint { id: queued.id.clone() }, b"[1,2,3]").unwrap();
+        store.write(&Change::Checkpoint { id: queued.id.clone() }, b"[4]").unwrap();
+        let how = if order % 2 == 0 { End::Completed } else { End::Expired };
+        let end = Change::Finished { task: queued, seq: order, at: UnixMillis(order), how, by: None, lease_micros: 0 };
+        store.write(&end, b"\"ok\"").unwrap();
+    }
+    store.commit().unwrap();
+    let kept = n / 2 * (10 + 4) + n.div_ceil(2) * (10 + 4 + 3);
+    assert_eq!(store.kept_bytes(), kept, "a checkpoint is kept for what may be tried again");
+    let read_again = |store: &mut Store| {
+        store.load().unwrap();
+        store.kept_bytes()
+    };
+    assert_eq!(read_again(&mut store), kept);
+
+    let forever = Millis::from_mins(60);
+    assert_eq!(store.purge(UnixMillis(n), forever, kept).unwrap(), Purged::default(), "just enough room");
+    let one = store.purge(UnixMillis(n), forever, kept - 1).unwrap();
+    assert_eq!((one.gone, one.more), (Ends { expired: 1, ..Ends::default() }, true));
+    let step = store.purge(UnixMillis(n), forever, 0).unwrap();
+    assert_eq!(step.gone.completed + step.gone.expired, limits::PURGE_ROWS as u64, "no more at once");
+    store.commit().unwrap();
+    assert_eq!(read_again(&mut store), store.kept_bytes());
+    assert!(store.purge(UnixMillis(n), forever, 0).unwrap().more);
+    assert_eq!(store.purge(UnixMillis(n), forever, 0).unwrap(), Purged::default());
+    store.commit().unwrap();
+    assert_eq!((store.kept_bytes(), read_again(&mut store)), (0, 0));
+    for table in ["tasks", "bodies", "checkpoints", "results"] {
+        let sql = format!("SELECT COUNT(*) FROM {table}");
+        assert_eq!(store.connection.query_row(&sql, (), |row| row.get::<_, u64>(0)).unwrap(), 0, "{table}");
+    }
+}
+
 #[test]
 fn an_answer_is_bounded_in_bytes_and_never_empty_for_it() {
     let scratch = Scratch::new();

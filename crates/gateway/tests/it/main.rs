@@ -11,4 +11,8 @@ mod restart;
 mod signs;
 mod streams;
 mod submit;
+mod tasks_input;
+mod tasks_life;
+mod tasks_list;
+mod tasks_streams;
 mod world;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 use tokio::time::Instant;
 
 use crate::world::{BLUE, FLEET, World};
@@ -26,34 +26,6 @@ async fn a_key_that_is_known_is_not_taken_twice() {
 }
 
 #[tokio::test]
-async fn what_is_no_task_is_refused_with_a_reason() {
-    let world = World::pulling().await;
-    let oversize = format!(r#"{{"agent":"a","prompt":"{}"}}"#, "x".repeat(1 << 20));
-    for (body, status) in [
-        ("{not json", StatusCode::BAD_REQUEST),
-        ("[1]", StatusCode::BAD_REQUEST),
-        (r#"{"prompt":"for whom?"}"#, StatusCode::BAD_REQUEST),
-        (r#"{"agent":"a","id":"../x"}"#, StatusCode::BAD_REQUEST),
-        (r#"{"agent":"nobody"}"#, StatusCode::NOT_FOUND),
-        (r#"{"type":"nothing"}"#, StatusCode::NOT_FOUND),
-        (&oversize, StatusCode::PAYLOAD_TOO_LARGE),
-    ] {
-        let answer = world.http.post("/tasks", body).await;
-        assert_eq!(answer.status, status, "{body:.40}");
-        assert_eq!(answer.headers["content-type"], "application/problem+json");
-        assert_eq!(answer.json()["status"], status.as_u16());
-        assert!(!answer.json()["detail"].as_str().unwrap().is_empty());
-    }
-    assert_eq!(world.http.get("/tasks/none").await.status, StatusCode::NOT_FOUND);
-    assert_eq!(world.http.get("/completions?after=x").await.status, StatusCode::BAD_REQUEST);
-    let deleted = world.http.call(Method::DELETE, "/tasks", &[], "").await;
-    assert_eq!(
-        (deleted.status, &deleted.headers["allow"]),
-        (StatusCode::METHOD_NOT_ALLOWED, &"GET, POST".parse().unwrap())
-    );
-}
-
-#[tokio::test]
 async fn over_the_bound_a_submitter_is_asked_to_come_back() {
     let world = World::of(&FLEET.replace("agents:\n", "tasks: {waiting: 2}\nagents:\n")).await;
     for status in [StatusCode::ACCEPTED, StatusCode::ACCEPTED, StatusCode::TOO_MANY_REQUESTS] {
@@ -61,12 +33,6 @@ async fn over_the_bound_a_submitter_is_asked_to_come_back() {
         assert_eq!(answer.status, status);
         assert_eq!(answer.headers.contains_key("retry-after"), status == StatusCode::TOO_MANY_REQUESTS);
     }
-}
-
-#[tokio::test]
-async fn without_a_queue_there_are_no_tasks() {
-    let world = World::of(&FLEET.replace("agents:\n", "tasks: {mode: none}\nagents:\n")).await;
-    assert_eq!(world.http.post("/tasks", r#"{"agent":"a"}"#).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
