@@ -62,6 +62,7 @@ fn a_python_agent_that_is_pushed_to_moves_to_its_next_revision() {
     let world = World::start_in(dir, &setup);
     let revision = || get(&world.gateway, "/a/helper/info")["revision"].clone();
     assert_eq!(revision(), "v1");
+    let load = world.load();
     let pushing = ["helper", "greeter"].map(|agent| Pusher::start(&world.gateway, agent));
     completes(&world);
     for pusher in pushing {
@@ -73,6 +74,7 @@ fn a_python_agent_that_is_pushed_to_moves_to_its_next_revision() {
         }
     }
     assert_eq!(revision(), "v2");
+    assert_nothing_lost(&account(load));
     finishes_its_request_when_it_is_told_to_end(&world);
     world.end();
 }
