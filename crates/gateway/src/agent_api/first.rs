@@ -82,7 +82,11 @@ pub(super) async fn progress(asked: Asked<'_>, request: Request) -> Result<Respo
     gets_on(asked, said.task_id()?, &said).await
 }
 
-pub(super) async fn gets_on(asked: Asked<'_>, id: bellwether_core::traffic::TaskId, said: &Said) -> Result<Response, Response> {
+pub(super) async fn gets_on(
+    asked: Asked<'_>,
+    id: bellwether_core::traffic::TaskId,
+    said: &Said,
+) -> Result<Response, Response> {
     let (by, attempt, checkpoint) = (asked.target.card.instance, said.attempt, said.checkpoint()?);
     asked.target.work.sign(asked.door.board.clock.mono());
     let told = id.clone();
@@ -109,9 +113,8 @@ pub(super) async fn complete(asked: Asked<'_>, request: Request) -> Result<Respo
     let said = Said::of(&head.headers, &bytes)?;
     let (id, status) = (said.task_id()?, said.status()?);
     let rule = asked.door.board.result_rule(&asked.target.card.agent);
-    let account = said
-        .account(&status, rule)?
-        .ok_or_else(|| bad(&format!("status is completed or failed, not {status:?}")))?;
+    let account =
+        said.account(&status, rule)?.ok_or_else(|| bad(&format!("status is completed or failed, not {status:?}")))?;
     let letter = asked.relays().then(|| letter(asked, Method::POST, &bytes));
     report::tell(asked, id, account, letter).await
 }

@@ -217,7 +217,8 @@ mod tests {
         assert_eq!(Call::of("/api/v1/agents/a/tasks"), Some(Call::Tasks { name: "a" }));
         assert_eq!(Call::of("/api/v1/agents/a"), Some(Call::Goodbye { name: "a" }));
         assert_eq!(Call::of("/api/v1/tasks/t1/status"), Some(Call::Status { id: "t1" }));
-        for other in ["/api/tags", "/api/v1/agents/", "/api/v1/agents/a/b", "/api/v1/tasks/t1", "/api/v1/tasks//status"] {
+        for other in ["/api/tags", "/api/v1/agents/", "/api/v1/agents/a/b", "/api/v1/tasks/t1", "/api/v1/tasks//status"]
+        {
             assert_eq!(Call::of(other), None, "{other}");
         }
     }

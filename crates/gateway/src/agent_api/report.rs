@@ -48,7 +48,9 @@ impl Said {
 
     /// Backends give ids as text or as numbers, and so do agents.
     pub(super) fn id(&self, name: &str) -> Result<Option<TaskId>, Response> {
-        self.get(name).map(|raw| id(raw).ok_or_else(|| bad(&format!("{name} is neither text nor a number")))).transpose()
+        self.get(name)
+            .map(|raw| id(raw).ok_or_else(|| bad(&format!("{name} is neither text nor a number"))))
+            .transpose()
     }
 
     pub(super) fn task_id(&self) -> Result<TaskId, Response> {
@@ -110,12 +112,8 @@ pub(super) async fn tell(
 ) -> Result<Response, Response> {
     let by = asked.target.card.instance;
     let account = Box::new(Account { letter, ..account });
-    let completion = asked
-        .door
-        .desk
-        .ask(|tell| Ask::Complete { id, by, account, tell })
-        .await
-        .map_err(|_gone| unavailable())?;
+    let completion =
+        asked.door.desk.ask(|tell| Ask::Complete { id, by, account, tell }).await.map_err(|_gone| unavailable())?;
     Ok(match completion {
         Completion::Retried => body::json(StatusCode::OK, &Word { status: "retried" }),
         Completion::Accepted { .. } | Completion::TriedOut => body::json(StatusCode::OK, &Word { status: "accepted" }),

@@ -22,7 +22,8 @@ pub(super) fn account(status: StatusCode, body: &[u8], rule: &ResultRule) -> Acc
     let fields: Option<Fields> = serde_json::from_slice(body).ok();
     let field = |name: &str| fields.as_ref()?.get(name).map(|raw| raw.get()).filter(|raw| *raw != "null");
     let said: Option<String> = field("status").and_then(|raw| serde_json::from_str(raw).ok());
-    let is_done = said.as_deref().is_some_and(|it| ["success", "completed", "ok"].contains(&it.to_lowercase().as_str()));
+    let is_done =
+        said.as_deref().is_some_and(|it| ["success", "completed", "ok"].contains(&it.to_lowercase().as_str()));
     if status.is_success() && is_done {
         let result = field("result");
         let told = Told { report: judged(result, rule), attempt: None, for_good: false };

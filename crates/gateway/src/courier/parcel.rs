@@ -105,8 +105,9 @@ mod tests {
 
     #[test]
     fn the_prompt_is_the_task_and_what_has_no_place_elsewhere_is_a_parameter() {
-        let (body, traceparent) =
-            packed(r#"{"agent":"a","id":"t","prompt":"do\u0020it","temperature":1.10,"traceparent":"00-1-2-01","type":"x"}"#);
+        let (body, traceparent) = packed(
+            r#"{"agent":"a","id":"t","prompt":"do\u0020it","temperature":1.10,"traceparent":"00-1-2-01","type":"x"}"#,
+        );
         assert_eq!(
             body,
             r#"{"task":"do\u0020it","context":{"agent":"a","attempt":2,"id":"t","traceparent":"00-1-2-01","type":"x"},"parameters":{"temperature":1.10}}"#

@@ -15,11 +15,7 @@ use std::{
     time::Duration,
 };
 
-use bellwether_core::{
-    id::InstanceId,
-    time::Millis,
-    traffic::TaskId,
-};
+use bellwether_core::{id::InstanceId, time::Millis, traffic::TaskId};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{
@@ -201,7 +197,11 @@ impl Backend {
         let was_away = self.is_away.swap(failed.is_some(), Ordering::Relaxed);
         match failed {
             Some(failed) if !was_away => {
-                tracing::warn!(error = failed as &dyn std::error::Error, backend = self.base, "the task backend is away");
+                tracing::warn!(
+                    error = failed as &dyn std::error::Error,
+                    backend = self.base,
+                    "the task backend is away"
+                );
             }
             None if was_away => tracing::info!(backend = self.base, "the task backend is back"),
             Some(_) | None => {}
@@ -252,7 +252,8 @@ async fn of_ours(
 async fn relieved(door: &Door, target: &Arc<Target>) {
     let mut changed = door.board.changed.subscribe();
     loop {
-        let is_active = door.board.table.load().active(target.card.agent.as_str()).is_some_and(|it| Arc::ptr_eq(it, target));
+        let is_active =
+            door.board.table.load().active(target.card.agent.as_str()).is_some_and(|it| Arc::ptr_eq(it, target));
         // The writer is gone only while the gateway stops.
         if !is_active || changed.changed().await.is_err() {
             return;

@@ -52,7 +52,10 @@ pub(crate) enum Posted {
     /// For good.
     Refused(String),
     /// To be tried again then.
-    NotYet { due: UnixMillis, answer: String },
+    NotYet {
+        due: UnixMillis,
+        answer: String,
+    },
 }
 
 /// As people are shown it.

@@ -3,11 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 mod agent;
+mod bad_input;
+mod courier;
+mod dialects;
+mod held;
 mod identity;
 mod model_calls;
 mod pull;
 mod push;
+mod relay;
 mod restart;
+mod served;
 mod signs;
 mod streams;
 mod submit;
@@ -15,4 +21,5 @@ mod tasks_input;
 mod tasks_life;
 mod tasks_list;
 mod tasks_streams;
+mod tryout;
 mod world;
