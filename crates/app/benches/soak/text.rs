@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::run::{Outcome, Victim};
+use crate::run::Outcome;
 
 pub(crate) struct Report<'a> {
     pub(crate) outcome: &'a Outcome,
@@ -14,13 +14,11 @@ impl fmt::Display for Report<'_> {
         let Outcome { seed, agents, out, back, account, .. } = self.outcome;
         let tasks = account.tasks;
         writeln!(f, "{agents} agents, {} tasks in {:.0} s, seed {seed}\n", account.requests.total, account.seconds)?;
-        let killed = |victim| self.outcome.killed(victim);
+        let killed = &self.outcome.killed;
         writeln!(
             f,
             "killed     {} agents, the controller {} times, the gateway {} times",
-            killed(Victim::Agent),
-            killed(Victim::Controller),
-            killed(Victim::Gateway)
+            killed.agents, killed.controllers, killed.gateways
         )?;
         writeln!(f, "rollout    {} in {:.1} s, {} of {agents} agents on green", out.state, out.seconds, out.arrived)?;
         writeln!(f, "rollback   {} in {:.1} s, {} of {agents} agents on blue", back.state, back.seconds, back.arrived)?;

@@ -10,6 +10,9 @@ mod languages;
 mod python;
 mod rollout;
 mod serve;
+mod soak;
+#[path = "../../benches/soak/run/mod.rs"]
+mod soak_run;
 mod tap;
 mod tasks;
 mod world;

@@ -30,14 +30,23 @@ pub(crate) struct Every {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Victim {
+pub(super) enum Victim {
     Agent,
     Controller,
     Gateway,
 }
 
+/// Who was killed when.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Killed {
+    pub(crate) agents: usize,
+    pub(crate) controllers: usize,
+    pub(crate) gateways: usize,
+    moments: Vec<Kill>,
+}
+
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Kill {
+pub(super) struct Kill {
     /// Since the load began.
     pub(crate) at_ms: u64,
     pub(crate) victim: Victim,
@@ -59,8 +68,14 @@ const BEAT: Duration = Duration::from_millis(20);
 /// A child that is just being started again is there soon.
 const AGAIN: Duration = Duration::from_millis(250);
 
+impl Killed {
+    pub(super) fn count(&self, victim: Victim) -> usize {
+        self.moments.iter().filter(|kill| kill.victim == victim).count()
+    }
+}
+
 impl Every {
-    pub(crate) fn victims(&self) -> impl Iterator<Item = (Victim, Duration)> {
+    pub(super) fn victims(&self) -> impl Iterator<Item = (Victim, Duration)> {
         let all = [(Victim::Agent, self.agent), (Victim::Controller, self.controller), (Victim::Gateway, self.gateway)];
         all.into_iter().filter_map(|(victim, every)| Some((victim, every?)))
     }
@@ -83,10 +98,17 @@ impl Killing {
         Self { stop, thread: Some(thread::spawn(move || kill(&hunt, every, chance, &stopped))) }
     }
 
-    pub(super) fn stop(mut self) -> Vec<Kill> {
+    pub(super) fn stop(mut self) -> Killed {
         self.stop.store(true, Ordering::Relaxed);
         // It panics only with a bug of its own; then no kill counts, which the outcome tells.
-        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+        let moments = self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let of = |victim| moments.iter().filter(|kill| kill.victim == victim).count();
+        Killed {
+            agents: of(Victim::Agent),
+            controllers: of(Victim::Controller),
+            gateways: of(Victim::Gateway),
+            moments,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use kills::{Every, Victim};
+pub(crate) use kills::Every;
 pub(crate) use outcome::Outcome;
 
 use kills::Killing;

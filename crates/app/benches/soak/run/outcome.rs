@@ -9,7 +9,7 @@ use super::{
     Plan,
     account::{Account, Held},
     control,
-    kills::{Kill, Victim},
+    kills::Killed,
     results::Results,
 };
 
@@ -19,7 +19,7 @@ pub(crate) struct Outcome {
     pub(crate) agents: usize,
     pub(crate) out: Way,
     pub(crate) back: Way,
-    pub(crate) killed: Vec<Kill>,
+    pub(crate) killed: Killed,
     pub(crate) account: Account,
     pub(crate) held: Held,
     pub(crate) results: Results,
@@ -49,17 +49,13 @@ impl Way {
 }
 
 impl Outcome {
-    pub(crate) fn killed(&self, victim: Victim) -> usize {
-        self.killed.iter().filter(|kill| kill.victim == victim).count()
-    }
-
     pub(crate) fn reattempted(&self) -> u64 {
         self.account.attempts.range(2..).map(|(_, tasks)| tasks).sum()
     }
 
     /// What must not be, in words. Nothing: the run has passed.
     pub(crate) fn violations(&self, plan: &Plan) -> Vec<String> {
-        let Self { out, back, account, held, results, .. } = self;
+        let Self { out, back, killed, account, held, results, .. } = self;
         let tasks = account.tasks;
         let mut found = Vec::new();
         let mut hold = |holds: bool, what: String| {
@@ -79,11 +75,12 @@ impl Outcome {
             held.open() == 0 && held.completed == tasks.completed,
             format!("the gateway has {} open tasks and {} completed ones", held.open(), held.completed),
         );
-        hold(results.missing == 0, format!("{} completed tasks are not there any more", results.missing));
+        hold(results.empty == 0, format!("{} tasks completed with nothing in their result", results.empty));
+        hold(results.missing == 0, format!("{} tasks are not there, or not completed", results.missing));
         hold(out.state == "completed", format!("the rollout ended {}: {}", out.state, because(out)));
         hold(back.state == "rolled_back", format!("the rollback ended {}: {}", back.state, because(back)));
         for (victim, _) in plan.kills.victims() {
-            hold(self.killed(victim) > 0, format!("no {victim} was killed"));
+            hold(killed.count(victim) > 0, format!("no {victim} was killed"));
         }
         let tested = plan.kills.agent.is_none() || self.reattempted() > 0;
         hold(tested, "no task was tried twice, so this run tested nothing".to_owned());
