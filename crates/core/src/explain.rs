@@ -463,9 +463,9 @@ const CODES: &[(&str, &str)] = &[
     ),
     (
         "BW0393",
-        "The fleet file says that this gateway keeps no tasks: with `tasks.mode: none` there are only pushed requests, \
-         with `relay` the tasks are in the backend that `tasks.backend` names. What is submitted, listed and retried \
-         with `bellwether tasks` is the gateway's own queue.",
+        "The fleet file says that this gateway takes no tasks. With `tasks.mode: none` there are only pushed requests. With \
+         `relay` tasks are submitted to the backend that `tasks.backend` names; those that came through the gateway can be \
+         listed, shown, cancelled and retried here.",
     ),
     (
         "BW0394",

@@ -152,9 +152,10 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_told_the_nearest() {
-        insta::assert_snapshot!(unknown("bw0170", &normal("bw0170")), @r#"
+        let told = unknown("bw0170", &normal("bw0170")).to_string();
+        insta::assert_snapshot!(told.replace(&all().len().to_string(), "N"), @r#"
         error[BW0320]: there is no code "bw0170"
-          = help: the nearest is BW0107; `bellwether explain` lists all 84
+          = help: the nearest is BW0107; `bellwether explain` lists all N
         "#);
         insta::assert_snapshot!(unknown("what", "WHAT"), @r#"
         error[BW0320]: there is no code "what"

@@ -150,23 +150,6 @@ fn refusals_of_a_gateway_name_the_next_step() {
 }
 
 #[test]
-fn a_fleet_without_a_queue_says_where_its_tasks_are() {
-    let page: String = ["the fleet file says tasks.mode: none", "the fleet file says tasks.mode: relay"]
-        .map(|detail| {
-            let gateway = Fake::start(move |_, _| refuse(404, detail));
-            let desk = Desk::new("modes", &gateway.url);
-            desk.all(&[
-                &["list"],
-                &["submit", "--type", "any", "--prompt", "x"],
-                &["show", "t1"],
-                &["cancel", "t1", "t2"],
-            ])
-        })
-        .concat();
-    insta::assert_snapshot!(page);
-}
-
-#[test]
 fn what_is_no_gateway_is_told_apart_from_none_at_all() {
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
     let nobody = format!("http://{nobody}");

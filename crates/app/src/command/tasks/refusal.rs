@@ -113,17 +113,18 @@ pub(super) fn refused(gateway: &Gateway, asked: Asked<'_>, answer: &Answer) -> F
 }
 
 fn no_queue(gateway: &Gateway, detail: &str) -> Diagnostic {
-    let help = if detail.contains("relay") {
-        "submit tasks to your own backend, which `tasks.backend` of the fleet file names, and ask it how they stand"
-            .to_owned()
+    let (message, help) = if detail.contains("relay") {
+        let help = "submit them to that backend; `bellwether tasks list` shows those that came through this gateway";
+        ("this gateway takes no tasks of its own", help.to_owned())
     } else {
-        format!(
+        let help = format!(
             "write `tasks: {{mode: queue}}` into the fleet file and start `serve` again; agents that serve HTTP are reached \
              at {}/a/AGENT/ without a queue",
             gateway.base()
-        )
+        );
+        ("this fleet keeps no tasks", help)
     };
-    Diagnostic::new("BW0393", "this fleet keeps no tasks").because(detail).help(help)
+    Diagnostic::new("BW0393", message).because(detail).help(help)
 }
 
 /// By the status alone it could be the addressee, the size or the form; the gateway's sentence says which.

@@ -7,7 +7,7 @@ use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    gateway::{Answer, Gateway, escaped},
+    gateway::{Answer, Gateway, Lost, escaped},
     refusal::{self, Asked, refused},
     task::{Fields, Task},
 };
@@ -82,7 +82,11 @@ impl<'g> Watch<'g> {
                 }
                 Ok(answer) if answer.is_not_now() => refused(self.gateway, asked, &answer),
                 Ok(answer) => return Err(refused(self.gateway, asked, &answer)),
-                Err(lost) => refusal::lost(self.gateway, asked, &lost),
+                Err(lost) => {
+                    // A connection that broke was one: who held it is ended, and started again.
+                    self.answered |= matches!(lost, Lost::Broken(_));
+                    refusal::lost(self.gateway, asked, &lost)
+                }
             };
             let since = *away.get_or_insert_with(Instant::now);
             if !self.answered || since.elapsed() >= outage {

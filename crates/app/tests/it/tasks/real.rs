@@ -238,13 +238,20 @@ fn who_waits_and_who_follows_outlast_the_gateway() {
 }
 
 #[test]
-fn a_real_fleet_without_a_queue_says_so() {
-    let fleet =
-        FLEET.replace("tasks: {attempts: 2, backoff: 50ms, backoff_max: 50ms, waiting: 40}", "tasks: {mode: none}");
-    let fleet = Fleet::start("none", &fleet);
-    for words in [&["list"][..], &["submit", "--agent", "worker", "--prompt", "x"], &["show", "t1"], &["dead"]] {
-        let said = fleet.refused(words, 1);
-        assert!(said.contains("BW0393") && said.contains("tasks.mode: none"), "{said}");
+fn a_fleet_without_a_queue_says_where_its_tasks_are() {
+    let queue = "tasks: {attempts: 2, backoff: 50ms, backoff_max: 50ms, waiting: 40}";
+    let mut page = String::new();
+    for instead in ["tasks: {mode: none}", "tasks: {mode: relay, backend: 'http://127.0.0.1:9'}"] {
+        let fleet = Fleet::start("modes", &FLEET.replace(queue, instead));
+        page += &format!("# {instead}\n");
+        page += &fleet.desk.all(&[
+            &["submit", "--agent", "worker", "--prompt", "x"],
+            &["list"],
+            &["show", "t1"],
+            &["cancel", "t1", "t2"],
+            &["retry", "--dead", "--yes"],
+        ]);
+        fleet.end();
     }
-    fleet.end();
+    insta::assert_snapshot!(page);
 }
