@@ -39,7 +39,8 @@ struct Place {
 impl Place {
     fn new(name: &str) -> Self {
         let dir = scratch(name);
-        let place = Self { hidden: vec![(dir.display().to_string(), "DIR")], dir };
+        let codes = format!("lists all {}", bellwether_core::explain::all().len());
+        let place = Self { hidden: vec![(dir.display().to_string(), "DIR"), (codes, "lists all N")], dir };
         place.file("fleet.yaml", FLEET).file("release.yaml", RELEASE)
     }
 
