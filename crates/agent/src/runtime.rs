@@ -42,8 +42,9 @@ use crate::{
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// How long the last checkpoints of what did not finish may take to be told.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// A question that has been open for so long will probably stay open.
-const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// A question that has been open for so long will probably stay open, and one that was answered with nothing after so
+/// long was held.
+const QUIET_AFTER: Duration = Duration::from_millis(20);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
 
@@ -285,7 +286,13 @@ impl<H: Handler> Shared<H> {
                     Duration::ZERO
                 }
                 // A backend that held the question has done the waiting.
-                Ok(None) => jittered(self.config.idle).saturating_sub(asked.elapsed()),
+                Ok(None) => {
+                    let held = asked.elapsed();
+                    if held > QUIET_AFTER {
+                        self.rest();
+                    }
+                    jittered(self.config.idle).saturating_sub(held)
+                }
                 Err(error) => {
                     tracing::warn!(%error, "no next task");
                     backoff.wait()

@@ -52,9 +52,37 @@ enum Command {
     Internal(command::internal::Args),
 }
 
+/// What `serve` starts by the hundred. To build the whole command line for each would take memory that never comes back
+/// from between what stays, and most of the time of its start.
+#[derive(Parser)]
+#[command(name = "bellwether", version, max_term_width = 100)]
+struct Agents {
+    #[command(subcommand)]
+    command: AgentCommand,
+}
+
+#[derive(Subcommand)]
+enum AgentCommand {
+    /// Run one asynchronous agent (the green base)
+    Agent(command::agent::Args),
+    #[command(hide = true)]
+    LegacyAgent(command::legacy_agent::Args),
+}
+
+fn parse() -> Result<Command, clap::Error> {
+    let first = std::env::args_os().nth(1);
+    if first.is_none_or(|word| word != "agent" && word != "legacy-agent") {
+        return Ok(Cli::try_parse()?.command);
+    }
+    Ok(match Agents::try_parse()?.command {
+        AgentCommand::Agent(args) => Command::Agent(args),
+        AgentCommand::LegacyAgent(args) => Command::LegacyAgent(args),
+    })
+}
+
 pub(crate) fn main() -> ExitCode {
-    let outcome = match Cli::try_parse() {
-        Ok(cli) => run(cli.command),
+    let outcome = match parse() {
+        Ok(command) => run(command),
         Err(shown) => match usage::refused(&shown) {
             Some(failure) => Err(failure),
             None => shown.exit(),
@@ -97,6 +125,16 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+        Agents::command().debug_assert();
+    }
+
+    #[test]
+    fn an_agent_s_own_command_line_is_the_same() {
+        let help = |mut whole: clap::Command| {
+            whole.build();
+            whole.find_subcommand_mut("agent").expect("it is there").render_long_help().to_string()
+        };
+        assert_eq!(help(Agents::command()), help(Cli::command()));
     }
 
     fn told(words: &[&str]) -> String {
