@@ -82,9 +82,11 @@ pub(crate) struct Account {
 }
 
 /// What became of a task that the backend gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TakenIn {
-    HandedOut(HandedOut),
-    /// The asker is not the active instance any more: it waits for who is.
+    /// It is the answer to the question of the instance, which is still open.
+    HandedOut,
+    /// Nobody waits for it any more, so it waits for the agent's active instance.
     Queued,
     /// It was given before and has not ended.
     Live,

@@ -83,7 +83,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let _stop_all = stop.clone().drop_guard();
     let mut parts = Vec::new();
     let writing = spawn("store", &stop, move || write(writer, asked))?;
-    let house = Arc::new(House::new(board, desk, model, spec.tasks.clone(), stop.clone()));
+    let house = Arc::new(House::new(board, desk, model, spec.tasks, stop.clone()));
     for n in 0..threads.max(1) {
         let listener = listener.try_clone().map_err(Error::at("share its listener"))?;
         let (house, stop_this) = (house.clone(), stop.clone());

@@ -180,6 +180,9 @@ impl Target {
             agent: self.card.agent.clone(),
             polled: self.polled.load(Ordering::Relaxed),
             tried: false,
+            heartbeat_age: self
+                .heartbeat()
+                .map(|it| Millis(u64::try_from(it.at.elapsed().as_millis()).unwrap_or(u64::MAX))),
             quiesced: claims.retired,
             held: u64::from(claims.held),
         }

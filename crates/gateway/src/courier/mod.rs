@@ -188,3 +188,6 @@ impl Courier {
 fn longer(wait: Duration) -> Duration {
     (wait * 2).min(limits::COURIER_WAIT_MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,10 +52,10 @@ mod tests {
 
     #[test]
     fn one_task_a_list_of_them_or_none() {
-        let one = ("17".to_owned(), r#"{"id":17,"p":1.10}"#.to_owned());
+        let one = || ("17".to_owned(), r#"{"id":17,"p":1.10}"#.to_owned());
         let other = ("t2".to_owned(), r#"{"task_id":"t2"}"#.to_owned());
-        assert_eq!(given(r#"{"p":1.10,"id":17,"attempt":4}"#), [one.clone()]);
-        assert_eq!(given(r#"{"tasks":[{"id":17,"p":1.10},{"task_id":"t2"}]}"#), [one, other]);
+        assert_eq!(given(r#"{"p":1.10,"id":17,"attempt":4}"#), [one()]);
+        assert_eq!(given(r#"{"tasks":[{"id":17,"p":1.10},{"task_id":"t2"}]}"#), [one(), other]);
         for nothing in ["", " \n", "null", "{}", r#"{"tasks":[]}"#] {
             assert_eq!(given(nothing), [], "{nothing:?}");
         }

@@ -8,6 +8,7 @@ mod given;
 pub(crate) mod post;
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +22,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::{
     HeaderMap, Method, StatusCode,
     body::Incoming,
-    header::{CONTENT_LENGTH, EXPECT, HOST},
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST},
     http::uri::PathAndQuery,
 };
 use hyper_util::{
@@ -30,7 +31,7 @@ use hyper_util::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -97,31 +98,26 @@ impl Backend {
         if !has_room.map_err(|_gone| unavailable())? || !target.asks() {
             return of_ours(door, instance, places, hold).await;
         }
-        let until = Instant::now() + Duration::from_millis(hold.max(limits::BACKEND_PATIENCE).0);
-        let (tell, told) = oneshot::channel();
+        let (tell, done) = oneshot::channel::<()>();
         let asking = Asking(target.clone());
         let (path, headers) = (question.path.clone(), question.headers.clone());
         // Of its own, so that what the backend gives is not lost with an asker that leaves.
         door.tunnels.spawn({
             let door = door.clone();
             async move {
-                let given = exchange(&door, instance, &path, headers).await;
-                drop(asking);
-                // A task that nobody waits for any more goes back to its place in line.
-                drop(tell.send(given));
+                exchange(&door, instance, &path, headers).await;
+                drop((asking, tell));
             }
         });
+        // What the backend gives is the answer to this question, and so is what comes back to us meanwhile.
+        let mut answer = pin!(of_ours(door, instance, places, hold.max(limits::BACKEND_PATIENCE)));
         tokio::select! {
             biased;
-            given = told => if let Some(task) = given.ok().flatten() {
-                return Ok(Some(task));
-            },
-            () = relieved(door, target) => return Ok(None),
-            () = sleep_until(until) => return Ok(None),
+            answer = answer.as_mut() => return answer,
+            _ = done => {}
         }
-        let rest = until.saturating_duration_since(Instant::now()).as_millis();
-        let rest = Millis(u64::try_from(rest).unwrap_or(u64::MAX)).min(limits::BACKEND_PAUSE).min(hold);
-        of_ours(door, instance, places, rest).await
+        let pause = Duration::from_millis(limits::BACKEND_PAUSE.min(hold).0);
+        timeout(pause, answer).await.unwrap_or(Ok(None))
     }
 
     /// The backend's answer to a registration or a heartbeat. None if it is away: that is no matter of the agent's.
@@ -248,34 +244,20 @@ async fn of_ours(
     door.desk.ask(|tell| Ask::Next { instance, places, hold, tell }).await.map_err(|_gone| unavailable())
 }
 
-/// Until the instance is not the active one of its agent.
-async fn relieved(door: &Door, target: &Arc<Target>) {
-    let mut changed = door.board.changed.subscribe();
-    loop {
-        let is_active =
-            door.board.table.load().active(target.card.agent.as_str()).is_some_and(|it| Arc::ptr_eq(it, target));
-        // The writer is gone only while the gateway stops.
-        if !is_active || changed.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Asks the backend and makes ours what it gives; the first task is for the asker, others wait in line.
-async fn exchange(door: &Door, instance: InstanceId, path: &PathAndQuery, headers: HeaderMap) -> Option<HandedOut> {
-    let backend = door.backend.as_ref()?;
+/// Asks the backend and makes ours what it gives.
+async fn exchange(door: &Door, instance: InstanceId, path: &PathAndQuery, headers: HeaderMap) {
+    let Some(backend) = &door.backend else { return };
     let answered = timeout(limits::BACKEND_ASK, backend.ask(path, headers)).await.unwrap_or(Err(Failed::Late));
     backend.note(answered.as_ref().err());
-    let mut first = None;
-    for (id, body) in answered.ok()? {
-        let task = take_in(door, instance, id, body).await;
-        first = first.or(task);
+    for (id, body) in answered.unwrap_or_default() {
+        take_in(door, instance, id, body).await;
     }
-    first
 }
 
 impl Backend {
-    async fn ask(&self, path: &PathAndQuery, headers: HeaderMap) -> Result<Vec<(TaskId, Vec<u8>)>, Failed> {
+    async fn ask(&self, path: &PathAndQuery, mut headers: HeaderMap) -> Result<Vec<(TaskId, Vec<u8>)>, Failed> {
+        // It is us who read the answer.
+        headers.remove(ACCEPT_ENCODING);
         let response = self.send(Method::GET, path.as_str(), headers, body::empty()).await?;
         let status = response.status();
         if !status.is_success() {
@@ -292,20 +274,15 @@ impl Backend {
 }
 
 /// The backend takes it for given, so it is not dropped because there is no room at the moment.
-async fn take_in(door: &Door, instance: InstanceId, id: TaskId, body: Vec<u8>) -> Option<HandedOut> {
+async fn take_in(door: &Door, instance: InstanceId, id: TaskId, body: Vec<u8>) {
     loop {
         let (this, given) = (id.clone(), body.clone());
         match door.desk.ask(|tell| Ask::TakeIn { instance, id: this, body: given, tell }).await {
-            Ok(TakenIn::HandedOut(task)) => return Some(task),
-            Ok(TakenIn::Queued) => tracing::info!(task = %id, %instance, "taken in for who follows"),
-            Ok(TakenIn::Live) => tracing::debug!(task = %id, "the task backend gave it again"),
-            Ok(TakenIn::Ended) => tracing::info!(task = %id, "the task backend gave what has ended; it is told again"),
             Ok(TakenIn::Refused) | Err(_) => {
                 tracing::warn!(task = %id, "a task of the backend cannot be taken in yet");
                 sleep(Duration::from_secs(1)).await;
-                continue;
             }
+            Ok(taken_in) => return tracing::debug!(task = %id, %instance, ?taken_in, "the backend gave a task"),
         }
-        return None;
     }
 }

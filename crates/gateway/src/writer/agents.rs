@@ -121,13 +121,13 @@ impl Writer {
         self.replies.push(Box::new(move || board.tell(GatewayEvent::TriedOut { instance, fault })));
     }
 
-    pub(super) fn handed_out(&self, to: InstanceId, granted: Granted) -> Result<HandedOut, StoreError> {
+    fn handed_out(&self, to: InstanceId, granted: Granted) -> Result<HandedOut, StoreError> {
         let body = self.body_for(to, &granted)?;
         Ok(HandedOut::new(to, granted, body, self.way_back.clone()))
     }
 
     /// A task that nobody takes from our hands is not handed out.
-    fn hand_out(
+    pub(super) fn hand_out(
         &mut self,
         to: Tell<Option<HandedOut>>,
         instance: InstanceId,

@@ -19,7 +19,7 @@ use crate::{
 const COMPLETE: &str = "/api/tasks/complete";
 
 impl Writer {
-    /// Stored and leased in one transaction, so that the backend's task is never only in somebody's hands.
+    /// Stored and, if its asker is still there, leased in one transaction.
     pub(super) fn take_in(
         &mut self,
         now: Now,
@@ -36,11 +36,14 @@ impl Writer {
         }
         let mut changes = Vec::new();
         let bytes = body.len() as u64;
-        if let Some(granted) = self.traffic.take_in(now, instance, id.clone(), bytes, &mut changes) {
+        if let Some(asker) = self.asking.remove(&instance).filter(|asker| !asker.is_closed()) {
+            let granted = self.traffic.take_in(now, instance, id.clone(), bytes, &mut changes);
             self.write(changes, body)?;
-            return Ok(TakenIn::HandedOut(self.handed_out(instance, granted)?));
+            let taken_in = if granted.is_some() { TakenIn::HandedOut } else { TakenIn::Refused };
+            self.hand_out(asker, instance, granted)?;
+            return Ok(taken_in);
         }
-        // Whoever asked for it was relieved in the meantime, so it waits for the agent's active instance.
+        // Whoever asked for it left or was relieved in the meantime.
         let Some(agent) = self.board.table.load().instance(instance).map(|target| target.card.agent.clone()) else {
             return Ok(TakenIn::Refused);
         };

@@ -13,8 +13,10 @@ use bellwether_core::{
 };
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::Semaphore};
 
 use crate::{
+    held::ask,
     served::{Asked, Reply, Served},
     world::{BLUE, FLEET, GREEN, World, card, eventually},
 };
@@ -26,6 +28,8 @@ struct Books {
     /// Accepted ends. The same words again are the same end.
     reports: BTreeMap<String, Vec<String>>,
     refuses: Option<u16>,
+    /// Questions for a task are answered one by one.
+    gate: Option<Arc<Semaphore>>,
     notices: Vec<String>,
 }
 
@@ -82,9 +86,15 @@ impl Backend {
 
     async fn back(&mut self) {
         let books = self.books.clone();
-        let served = Served::at(self.address, move |asked| {
-            let reply = answer(&books, &asked);
-            async move { reply }
+        let served = Served::at(self.address, move |asked: Asked| {
+            let books = books.clone();
+            async move {
+                let gate = books.lock().unwrap().gate.clone().filter(|_| asked.head.method == Method::GET);
+                if let Some(gate) = gate {
+                    gate.acquire().await.unwrap().forget();
+                }
+                answer(&books, &asked)
+            }
         });
         self.served = Some(served.await);
     }
@@ -279,6 +289,42 @@ async fn the_second_dialect_is_relayed_in_its_own_words() {
     assert_eq!(put("t1", done).await, StatusCode::OK);
     assert_eq!(backend.knows("t1").await["agent_id"], "a");
     assert_eq!(tasks().await.json()["tasks"][0]["id"], "t2", "it waited with us");
+}
+
+#[tokio::test]
+async fn what_the_backend_gives_to_who_was_relieved_meanwhile_goes_to_the_heir() {
+    let backend = Backend::start().await;
+    let mut world = World::relaying(&backend).await;
+    let gate = Arc::new(Semaphore::new(0));
+    backend.books.lock().unwrap().gate = Some(gate.clone());
+    backend.give(json!({"id": "t1"}));
+    let question = ask(&world.http, BLUE);
+    backend.served.as_ref().unwrap().saw(1).await;
+    world.cut_over(GREEN).await;
+    assert_eq!(question.await.unwrap().status, StatusCode::NO_CONTENT, "at once");
+    gate.add_permits(1);
+    eventually("it is ours", || async { world.http.get("/tasks").await.json()["queued"] == 1 }).await;
+    assert_eq!(world.next_id(GREEN).await.as_deref(), Some("t1"));
+    assert_eq!(world.next_id(BLUE).await, None);
+    assert_eq!(world.complete(GREEN, "t1").await, StatusCode::OK);
+    assert_eq!(backend.knows("t1").await["status"], "completed");
+}
+
+#[tokio::test]
+async fn what_the_backend_gives_to_who_has_left_meanwhile_waits_for_its_next_question() {
+    let backend = Backend::start().await;
+    let world = World::relaying(&backend).await;
+    let gate = Arc::new(Semaphore::new(0));
+    backend.books.lock().unwrap().gate = Some(gate.clone());
+    backend.give(json!({"id": "t1"}));
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(b"GET /i/token-1/api/tasks/next/worker HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    backend.served.as_ref().unwrap().saw(1).await;
+    drop(stream);
+    let newer = ask(&world.http, BLUE);
+    gate.add_permits(1);
+    assert_eq!(newer.await.unwrap().json()["id"], "t1");
+    assert_eq!(world.complete(BLUE, "t1").await, StatusCode::OK);
 }
 
 /// Everything at once: cutover, a rollback that takes leases away, restarts of the gateway, a backend that is away.
