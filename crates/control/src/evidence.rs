@@ -8,7 +8,7 @@ use bellwether_core::{
     diagnostic::chain,
     id::{AgentName, AgentType},
     observation::Second,
-    port::gateway::{GatewayAnswer, GatewayIntent},
+    port::gateway::{GatewayAnswer, GatewayIntent, InstanceView},
     rollout::{Event, Rollout, Window},
     spec::Spec,
     time::UnixMillis,
@@ -42,6 +42,14 @@ pub(crate) enum Missing {
 }
 
 impl Evidence {
+    /// What the gateway knows of each instance.
+    pub(crate) async fn instances(&self) -> Result<Vec<InstanceView>, Missing> {
+        match self.gateway.ask_now(&GatewayIntent::Observe).await? {
+            GatewayAnswer::Observed(view) => Ok(view.instances),
+            other => Err(Missing::Answer(format!("{other:?}"))),
+        }
+    }
+
     pub(crate) async fn measure_baseline(self, rollout: &Rollout, inputs: &mpsc::Sender<Input>) {
         let measured = insist("measure the baseline", || async {
             match self.baseline_window(rollout, u64::MAX).await {

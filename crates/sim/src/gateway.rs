@@ -150,6 +150,7 @@ impl Gateway {
             agent: enrolled.card.agent.clone(),
             polled: self.polled.contains(&instance),
             tried: self.traffic.tried_out(instance),
+            heartbeat_age: None,
             quiesced: self.traffic.fence_of(instance).is_none(),
             held: self.traffic.held_by(instance).len() as u64,
         });

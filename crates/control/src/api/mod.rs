@@ -2,6 +2,7 @@
 //! the reactor and are answered when they are durable.
 
 mod drill;
+mod instances;
 mod shared;
 pub mod types;
 
@@ -32,6 +33,7 @@ use crate::{fleet, reactor::Input};
 pub(crate) async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
     let routes = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/instances", get(instances::list))
         .route("/v1/plans", post(make_plan))
         .route("/v1/rollouts", get(list).post(start))
         .route("/v1/rollouts/{id}", get(show))

@@ -1,22 +1,23 @@
 //! What the API reads without asking the reactor: the last published view and the last seconds.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use bellwether_core::{
     histogram::Histogram,
-    id::{RolloutId, Side},
-    observation::Second,
+    id::{AgentName, InstanceId, RolloutId, Side},
+    observation::{Second, Signs},
     rollout::{Controller, ControllerView, Rollout},
     spec::Spec,
     time::Now,
+    watch::HealthCheck,
 };
 use tokio::sync::mpsc;
 
-use super::types::{Live, SideLive, Status};
+use super::types::{HealthStatus, Live, SideLive, Status};
 use crate::{evidence::Evidence, measured::Seen, reactor::Input, usage::UsageLog};
 
 /// Seconds that the live figures cover.
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) evidence: Evidence,
     published: ArcSwap<Published>,
     seconds: Mutex<VecDeque<Second>>,
+    health: Mutex<BTreeMap<InstanceId, HealthStatus>>,
 }
 
 /// One consistent picture.
@@ -48,7 +50,14 @@ impl Shared {
             memory_peak_bytes: 0,
             seen: Seen::default(),
         };
-        Self { spec, inputs, evidence, published: ArcSwap::from_pointee(nothing), seconds: Mutex::default() }
+        Self {
+            spec,
+            inputs,
+            evidence,
+            published: ArcSwap::from_pointee(nothing),
+            seconds: Mutex::default(),
+            health: Mutex::default(),
+        }
     }
 
     pub(crate) fn publish(&self, machine: &Controller, at: Now, usage: &UsageLog) {
@@ -67,6 +76,33 @@ impl Shared {
         while seconds.len() > LIVE_SECONDS {
             seconds.pop_front();
         }
+    }
+
+    /// The last check of an instance.
+    pub(crate) fn checked(&self, check: &HealthCheck) {
+        let status = HealthStatus { at: check.at, fault: check.fault.clone() };
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).insert(check.instance, status);
+    }
+
+    /// Of instances that are asked no more nothing is kept.
+    pub(crate) fn keep_health(&self, asked: impl Fn(InstanceId) -> bool) {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).retain(|&instance, _| asked(instance));
+    }
+
+    pub(super) fn health(&self) -> BTreeMap<InstanceId, HealthStatus> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the last second showed of each agent and serving side.
+    pub(super) fn signs(&self) -> BTreeMap<(AgentName, Side), Signs> {
+        let seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut signs: BTreeMap<(AgentName, Side), Signs> = BTreeMap::new();
+        for cell in seconds.back().into_iter().flat_map(|second| &second.cells) {
+            let of_side = signs.entry((cell.agent.clone(), cell.served)).or_default();
+            of_side.quiet_ms = of_side.quiet_ms.max(cell.signs.quiet_ms);
+            of_side.stalled_ms = of_side.stalled_ms.max(cell.signs.stalled_ms);
+        }
+        signs
     }
 
     pub(crate) fn published(&self) -> arc_swap::Guard<Arc<Published>> {

@@ -3,9 +3,9 @@
 use bellwether_core::{
     analysis::Judgement,
     diagnostic::Diagnostic,
-    id::RolloutId,
-    rollout::{ControllerView, Only, RolloutView},
-    time::Millis,
+    id::{AgentName, InstanceId, RolloutId, Side},
+    rollout::{ControllerView, Only, RolloutView, SeatView},
+    time::{Millis, UnixMillis},
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,44 @@ pub struct SideLive {
     pub failed: u64,
     pub p50_ms: Option<f64>,
     pub p95_ms: Option<f64>,
+}
+
+/// `GET /v1/instances`: one instance, as it shows itself. What the controller decides by is `is`; what it rests on is
+/// beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    pub instance: InstanceId,
+    pub agent: AgentName,
+    pub side: Side,
+    #[serde(flatten)]
+    pub seat: SeatView,
+    /// It has the agent's traffic.
+    pub active: bool,
+    /// The last answer of its health endpoint, where it has one and is asked: while a rollout is under way.
+    pub health: Option<HealthStatus>,
+    /// What the gateway knows of it; none while the gateway is away, or does not know it.
+    pub seen: Option<SeenStatus>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HealthStatus {
+    pub at: UnixMillis,
+    /// None: it is well.
+    pub fault: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SeenStatus {
+    /// It has asked for a task.
+    pub asked: bool,
+    /// Requests, leases and model calls that it holds.
+    pub held: u64,
+    /// Heartbeats are no sign of health: they go on while everything else hangs. Nothing is decided by them.
+    pub heartbeat_age_ms: Option<u64>,
+    /// How long the agent's serving instance has shown no sign of its main loop, and how long a lease has gone
+    /// without a sign of work; of the one that has the traffic. This is what the progress trigger goes by.
+    pub quiet_ms: Option<u64>,
+    pub stalled_ms: Option<u64>,
 }
 
 /// `POST /v1/rollouts` and `POST /v1/plans`

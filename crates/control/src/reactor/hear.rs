@@ -91,6 +91,7 @@ impl Reactor {
     /// An answer of an instance that is not ready any more is no fault of it.
     pub(super) fn checked(&mut self, check: &HealthCheck, decisions: &mut Decisions) {
         if self.health.asks(check.instance) {
+            self.shared.checked(check);
             let alarm = self.watching.health(check);
             self.alarm(alarm, decisions);
         }

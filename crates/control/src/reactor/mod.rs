@@ -215,6 +215,7 @@ impl Reactor {
             side,
             address: launcher.http_address(instance),
         }));
+        self.shared.keep_health(|instance| self.health.asks(instance));
         self.write_evidence();
     }
 

@@ -126,6 +126,9 @@ pub struct InstanceView {
     /// It has answered a synthetic task well.
     #[serde(default)]
     pub tried: bool,
+    /// Since its last heartbeat. To be shown, and no more: heartbeats go on while everything else hangs (R90).
+    #[serde(default)]
+    pub heartbeat_age: Option<Millis>,
     /// No new claim can be granted to it.
     pub quiesced: bool,
     /// Requests, leases and model calls that it still holds.

@@ -377,6 +377,7 @@ impl Gateway {
                     agent: agent.clone(),
                     polled: self.polled.contains(&instance),
                     tried: self.tried.contains(&instance),
+                    heartbeat_age: None,
                     quiesced: !active(instance),
                     held: u64::from(self.holding.contains(&instance)),
                 })
