@@ -2,7 +2,7 @@
 
 use bellwether_core::{
     analysis::{Finding, Judgement},
-    rollout::{AgentView, PhaseRecord, RolloutView},
+    rollout::{AgentView, Is, PhaseRecord, RolloutView},
 };
 
 use super::{rollback::undone, words::stage};
@@ -30,6 +30,7 @@ pub(crate) fn describe(rollout: &RolloutView, agents: &[AgentView]) -> Vec<Strin
         lines.extend(labelled(phase.name.as_str(), &text));
         let names = agents.iter().filter(|agent| agent.phase == Some(at)).map(|agent| agent.name.as_str());
         lines.extend(labelled("", &names.collect::<Vec<_>>().join(", ")));
+        lines.extend(agents.iter().filter(|agent| agent.phase == Some(at)).flat_map(waited_for));
         lines.extend(judged(phase.record.as_ref()));
     }
     if let Some(record) = &rollout.validation {
@@ -58,6 +59,29 @@ pub(crate) fn finding(judgement: &Judgement) -> &'static str {
         Finding::NoHarmSeen => "no harm seen",
         Finding::CannotTellYet => "cannot tell yet",
     }
+}
+
+/// What a green has yet to show before it gets traffic.
+fn waited_for(agent: &AgentView) -> Vec<String> {
+    let Some(green) = &agent.green else { return Vec::new() };
+    let waits = match (green.is, &green.fault) {
+        (Is::Enrolling { .. } | Is::Starting { .. }, None) => "starts".to_owned(),
+        (Is::Enrolling { .. } | Is::Starting { .. }, Some(fault)) => format!("starts again; the one before {fault}"),
+        (Is::Proving { .. }, None) => "has to answer a synthetic task".to_owned(),
+        (Is::Proving { .. }, Some(fault)) => format!("{fault}; it is given another"),
+        (Is::Stopping { failed: true, .. } | Is::BackOff, Some(fault)) => format!("is replaced: it {fault}"),
+        (Is::Stopping { failed: true, .. } | Is::BackOff, None) => "ended by itself, and is replaced".to_owned(),
+        (
+            Is::Empty
+            | Is::Ready { .. }
+            | Is::Freezing { .. }
+            | Is::Frozen { .. }
+            | Is::Thawing { .. }
+            | Is::Stopping { failed: false, .. },
+            _,
+        ) => return Vec::new(),
+    };
+    labelled("", &format!("green of {} {waits}", agent.name))
 }
 
 fn took(record: Option<&PhaseRecord>) -> String {
