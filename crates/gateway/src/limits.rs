@@ -72,8 +72,11 @@ pub(crate) const DESK_QUEUE: usize = 1024;
 pub(crate) const BATCH_MAX: usize = 256;
 /// How often ended tasks beyond their retention are looked for, and how many go in one transaction.
 pub(crate) const PURGE_EVERY: Duration = Duration::from_secs(10);
-pub(crate) const PURGE_ROWS: usize = 256;
+pub(crate) const PURGE_ROWS: usize = 128;
 pub(crate) const PURGE_BYTES: u64 = 8 << 20;
+/// Free pages that stay in the store's file whatever their share of it, and how many are given back in one transaction.
+pub(crate) const FREE_PAGES_MIN: u64 = 4096;
+pub(crate) const SHRINK_PAGES: u64 = 256;
 /// One-second records that are kept for a controller that was away: a day.
 pub(crate) const SECONDS_KEPT: u64 = 86_400;
 /// One-second records in one answer, and their bytes as stored; at least one record is answered. A line of the link

@@ -53,7 +53,9 @@ pub(crate) struct Writer {
     /// Tasks that were handed out to somebody who had gone.
     returned: mpsc::UnboundedReceiver<(InstanceId, Granted)>,
     way_back: Returns,
-    shows_awaited: HashMap<TaskId, Vec<(Wait, Tell<Option<Shown>>)>>,
+    /// Those of the batch in work, and of one that could not be written.
+    taken_back: Vec<(InstanceId, Granted)>,
+    shows_awaited: HashMap<TaskId, Vec<Watching>>,
     completions_awaited: Vec<Awaited>,
     /// The last purge left something to do.
     purging: bool,
@@ -63,6 +65,9 @@ pub(crate) struct Writer {
     /// There are letters for the backend in it.
     posted: bool,
 }
+
+/// Who waits for a task to change or to end.
+type Watching = (Wait, Tell<Option<Shown>>);
 
 /// Who waits for the next completion.
 struct Awaited {
@@ -93,6 +98,7 @@ impl Writer {
             tryouts: HashMap::new(),
             returned,
             way_back,
+            taken_back: Vec::new(),
             shows_awaited: HashMap::new(),
             purging: false,
             completions_awaited: Vec::new(),
@@ -150,8 +156,11 @@ impl Writer {
     fn work(&mut self, batch: &mut Vec<Ask>, purge: bool) -> Result<(), StoreError> {
         let now = self.board.clock.now();
         let mut changes = Vec::new();
-        while let Ok((instance, granted)) = self.returned.try_recv() {
-            self.traffic.undelivered(now, instance, &granted, &mut changes);
+        while let Ok(back) = self.returned.try_recv() {
+            self.taken_back.push(back);
+        }
+        for (instance, granted) in &self.taken_back {
+            self.traffic.undelivered(now, *instance, granted, &mut changes);
         }
         self.traffic.expire(now, &mut changes);
         self.write(changes, &[])?;
@@ -163,14 +172,17 @@ impl Writer {
             self.forget_who_left();
         }
         if purge || self.purging || self.store.kept_bytes() > self.policy.kept_bytes_max {
-            let Purged { gone, more } = self.store.purge(now.wall, self.policy.retention, self.policy.kept_bytes_max)?;
+            let Purged { gone, more } =
+                self.store.purge(now.wall, self.policy.retention, self.policy.kept_bytes_max)?;
             self.counts.ended.take(gone);
-            self.purging = more;
+            self.purging = more || self.store.shrink()?;
             if purge && self.policy.mode == TaskMode::Relay {
                 self.store.clear_outbox()?;
             }
         }
-        self.store.commit()
+        self.store.commit()?;
+        self.taken_back.clear();
+        Ok(())
     }
 
     /// Into the open transaction, and on the list of what to publish.

@@ -38,6 +38,27 @@ impl Store {
         Ok(purged)
     }
 
+    /// Gives pages back to the disk that have been free since a great clean-up, a few at a time. What comes and goes finds
+    /// room in the file without it growing. False if there is nothing to give back.
+    pub(crate) fn shrink(&mut self) -> Result<bool, StoreError> {
+        let number = |pragma: &str| {
+            let sql = format!("PRAGMA {pragma}");
+            self.connection.query_row(&sql, (), |row| row.get::<_, u64>(0)).during("purged")
+        };
+        let free = number("freelist_count")?;
+        // A file of the version before gives nothing back.
+        let can_shrink = number("auto_vacuum")? == 2;
+        if !can_shrink || free < limits::FREE_PAGES_MIN || free < number("page_count")? / 4 {
+            return Ok(false);
+        }
+        let sql = format!("PRAGMA incremental_vacuum({})", limits::SHRINK_PAGES);
+        let mut statement = self.begin()?.prepare_cached(&sql).during("purged")?;
+        let mut rows = statement.query(()).during("purged")?;
+        // Each step gives one page back.
+        while rows.next().during("purged")?.is_some() {}
+        Ok(true)
+    }
+
     fn oldest(&self) -> Result<Vec<Old>, StoreError> {
         let sql = "SELECT number, status, kept, checkpoint_bytes IS NOT NULL, finished FROM tasks
                    WHERE seq IS NOT NULL ORDER BY finished LIMIT ?1";

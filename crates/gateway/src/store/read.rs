@@ -23,16 +23,12 @@ pub(crate) struct Completed {
 }
 
 impl Store {
-    /// The task as an agent gets it, less its attempt and its checkpoint.
-    pub(crate) fn body(&self, id: &TaskId) -> Result<Vec<u8>, StoreError> {
-        let sql = "SELECT body FROM bodies WHERE number = (SELECT number FROM tasks WHERE id = ?1)";
-        self.one(sql, id, |row| row.get(0))?.ok_or_else(|| self.damaged(format!("task {id} is gone")))
-    }
-
-    /// What the attempt before came to, as JSON.
-    pub(crate) fn checkpoint(&self, id: &TaskId) -> Result<Option<Vec<u8>>, StoreError> {
-        let sql = "SELECT checkpoint FROM checkpoints WHERE number = (SELECT number FROM tasks WHERE id = ?1)";
-        self.one(sql, id, |row| row.get(0))
+    /// The task as an agent gets it, less its attempt; and what the attempt before came to. Both are JSON.
+    pub(crate) fn content(&self, id: &TaskId) -> Result<(Vec<u8>, Option<Vec<u8>>), StoreError> {
+        let sql = "SELECT body, checkpoint FROM tasks JOIN bodies USING (number) LEFT JOIN checkpoints USING (number)
+                   WHERE id = ?1";
+        let content = self.one(sql, id, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        content.ok_or_else(|| self.damaged(format!("task {id} is gone")))
     }
 
     pub(crate) fn archived(&self, id: &TaskId) -> Result<Option<Archived>, StoreError> {

@@ -129,6 +129,10 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreE
     if !is_empty {
         check(connection, path)?;
     }
+    if is_empty {
+        // Before anything is written, or it has no effect: pages that are free can be given back.
+        connection.execute_batch("PRAGMA auto_vacuum=INCREMENTAL").map_err(explain)?;
+    }
     connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;").map_err(explain)?;
     if is_empty {
         let all = format!(

@@ -249,7 +249,7 @@ fn a_file_of_the_version_before_keeps_everything() {
         assert_eq!(snapshot.tasks[&held.id], held);
         assert_eq!(snapshot.tasks[&TaskId::new("waits")].order, 4);
         assert_eq!(snapshot.tasks.len(), 2);
-        assert_eq!(store.body(&held.id).unwrap(), b"{\"h\":1}");
+        assert_eq!(store.content(&held.id).unwrap(), (b"{\"h\":1}".to_vec(), None));
         let done = store.shown(&TaskId::new("done")).unwrap().unwrap();
         assert_eq!((done.state, done.result.unwrap().get()), ("completed", "\"yes\""));
         assert_eq!(store.kept_bytes(), 7, "body and result of what has ended");
@@ -299,6 +299,34 @@ fn what_is_kept_is_counted_to_the_byte_and_gives_way_in_steps() {
         let sql = format!("SELECT COUNT(*) FROM {table}");
         assert_eq!(store.connection.query_row(&sql, (), |row| row.get::<_, u64>(0)).unwrap(), 0, "{table}");
     }
+}
+
+#[test]
+fn a_file_that_was_large_becomes_small_again_a_little_at_a_time() {
+    let scratch = Scratch::new();
+    let mut store = Store::open(&scratch.file()).unwrap();
+    let body = vec![b'x'; 1 << 20];
+    for order in 1..=24 {
+        let queued = Task { bytes: body.len() as u64, ..task(&format!("t{order}"), order) };
+        store.write(&Change::Queued { task: queued.clone() }, &body).unwrap();
+        store.write(&finished(queued.id.as_str(), order, order), b"").unwrap();
+    }
+    store.commit().unwrap();
+    let full = store.pages();
+    assert!(!store.shrink().unwrap(), "all of it is used");
+    while store.purge(UnixMillis(5000), Millis(500), 0).unwrap().more {
+        store.commit().unwrap();
+    }
+    let (mut before, mut steps) = (store.pages(), 0);
+    assert_eq!(before, full, "free pages are found again before any are given back");
+    while store.shrink().unwrap() {
+        store.commit().unwrap();
+        let pages = store.pages();
+        // A few pages of the map of pages go with them.
+        assert!(pages < before && u64::from(before - pages) <= limits::SHRINK_PAGES + 8, "{before} {pages}");
+        (before, steps) = (pages, steps + 1);
+    }
+    assert!(steps > 1 && u64::from(before) <= limits::FREE_PAGES_MIN * 4 / 3 + 100, "{before} of {full}");
 }
 
 #[test]

@@ -140,8 +140,8 @@ impl Writer {
 
     fn body_for(&self, instance: InstanceId, granted: &Granted) -> Result<Vec<u8>, StoreError> {
         if !Traffic::is_try_out(&granted.id) {
-            let body = self.store.body(&granted.id)?;
-            return Ok(match self.store.checkpoint(&granted.id)? {
+            let (body, checkpoint) = self.store.content(&granted.id)?;
+            return Ok(match checkpoint {
                 Some(checkpoint) => with_checkpoint(&body, checkpoint).unwrap_or(body),
                 None => body,
             });

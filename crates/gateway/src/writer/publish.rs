@@ -37,7 +37,16 @@ impl Writer {
 
     /// The fresh table is there before any target is retired: a claim that fails finds its heir.
     pub(super) fn publish(&mut self, done: &[Change]) -> Result<(), StoreError> {
-        self.publish_table(done);
+        let is_old = |change: &Change| {
+            matches!(
+                change,
+                Change::Enrolled { .. } | Change::Forgotten { .. } | Change::Gone { .. } | Change::Routed { .. }
+            )
+        };
+        // Most batches move no route: a table for each would cost more than they do.
+        if done.iter().any(is_old) {
+            self.publish_table(done);
+        }
         for change in done {
             match change {
                 Change::Leased { id, lease, .. } => {
@@ -97,15 +106,6 @@ impl Writer {
     }
 
     fn publish_table(&mut self, done: &[Change]) {
-        let is_old = |change: &Change| {
-            matches!(
-                change,
-                Change::Enrolled { .. } | Change::Forgotten { .. } | Change::Gone { .. } | Change::Routed { .. }
-            )
-        };
-        if !done.is_empty() && !done.iter().any(is_old) {
-            return;
-        }
         let before = self.board.table.load_full();
         for change in done {
             if let Change::Forgotten { instance, token } = change {
