@@ -89,11 +89,23 @@ pub(crate) struct Shared<H> {
 }
 
 #[derive(Default)]
-pub(crate) struct Held(Mutex<Vec<Arc<Progress>>>);
+pub(crate) struct Held {
+    tasks: Mutex<Vec<Arc<Progress>>>,
+    /// The last of them has ended.
+    emptied: Notify,
+}
 
 impl Held {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Arc<Progress>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn end(&self, task: &Arc<Progress>) {
+        let mut tasks = self.lock();
+        tasks.retain(|held| !Arc::ptr_eq(held, task));
+        if tasks.is_empty() {
+            self.emptied.notify_one();
+        }
     }
 
     /// Of the task that has shown no sign of progress for longest.
@@ -316,9 +328,11 @@ impl<H: Handler> Shared<H> {
     }
 
     async fn rest_while_asking(&self) {
-        sleep(QUIET_AFTER).await;
-        self.rest();
-        std::future::pending::<()>().await;
+        loop {
+            sleep(QUIET_AFTER).await;
+            self.rest();
+            self.held.emptied.notified().await;
+        }
     }
 
     fn begin(self: &Arc<Self>, task: Task, trace: Trace, tasks: &mut JoinSet<()>) {

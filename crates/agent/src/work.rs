@@ -152,6 +152,6 @@ impl<H> Active<H> {
 impl<H> Drop for Active<H> {
     fn drop(&mut self) {
         self.shared.stats.update(|figures| figures.tasks_active -= 1);
-        self.shared.held.lock().retain(|held| !Arc::ptr_eq(held, &self.progress));
+        self.shared.held.end(&self.progress);
     }
 }

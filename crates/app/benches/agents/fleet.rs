@@ -96,13 +96,17 @@ fn held(pid: u32) -> Result<Held, String> {
     Ok(Held { resident: field("Rss")?, proportional: field("Pss")?, anonymous: field("Anonymous")? })
 }
 
+/// Of all its threads that live. Ticks would be too coarse: an idle agent never works for a whole one.
 fn busy(pid: u32) -> Result<Duration, String> {
-    let text = read(pid, "stat")?;
-    // The name, in brackets, may hold blanks.
-    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    let per_second = rustix::param::clock_ticks_per_second();
-    Ok(Duration::from_millis(ticks * 1000 / per_second))
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| error.to_string())?;
+    threads
+        .map(|thread| {
+            let thread = thread.map_err(|error| error.to_string())?;
+            let text = fs::read_to_string(thread.path().join("schedstat")).map_err(|error| error.to_string())?;
+            let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+            nanos.map(Duration::from_nanos).ok_or_else(|| "the kernel does not tell processor time".to_owned())
+        })
+        .sum()
 }
 
 fn read(pid: u32, file: &str) -> Result<String, String> {

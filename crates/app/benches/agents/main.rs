@@ -1,7 +1,7 @@
 //! `cargo xtask bench agents`: what a fleet of agents holds of the machine's memory, idle and busy.
 //!
 //! Real processes: first the synchronous base, then ours, each against the same small backend and model server in this
-//! process. What a process holds is read from the kernel every second, and the largest reading counts.
+//! process. What each process holds is read from the kernel every second.
 
 mod backend;
 mod fleet;

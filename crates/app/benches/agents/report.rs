@@ -9,8 +9,8 @@ use crate::fleet::{Held, Kind};
 pub(crate) struct Row {
     pub(crate) kind: Kind,
     pub(crate) state: &'static str,
-    /// The largest that was seen of each process.
-    pub(crate) resident: Vec<u64>,
+    /// Of each process, all that was read.
+    resident: Vec<Vec<u64>>,
     /// The largest sum that was seen.
     pub(crate) proportional: u64,
     pub(crate) anonymous: u64,
@@ -29,7 +29,7 @@ impl Row {
         Self {
             kind,
             state,
-            resident: vec![0; count],
+            resident: vec![Vec::new(); count],
             proportional: 0,
             anonymous: 0,
             cores: 0.0,
@@ -39,19 +39,29 @@ impl Row {
     }
 
     pub(crate) fn note(&mut self, held: &[Held]) {
-        for (most, now) in self.resident.iter_mut().zip(held) {
-            *most = now.resident.max(*most);
+        for (readings, now) in self.resident.iter_mut().zip(held) {
+            readings.push(now.resident);
         }
         self.proportional = self.proportional.max(held.iter().map(|held| held.proportional).sum());
         self.anonymous = self.anonymous.max(held.iter().map(|held| held.anonymous).sum());
     }
 
+    /// Of the process that holds most, as it is most of the time.
     pub(crate) fn resident_max(&self) -> u64 {
-        self.resident.iter().copied().max().unwrap_or_default()
+        self.usual().into_iter().max().unwrap_or_default()
     }
 
     fn resident_median(&self) -> u64 {
-        median(&self.resident)
+        median(&self.usual())
+    }
+
+    /// The largest single reading of any.
+    fn resident_peak(&self) -> u64 {
+        self.resident.iter().flatten().copied().max().unwrap_or_default()
+    }
+
+    fn usual(&self) -> Vec<u64> {
+        self.resident.iter().map(|readings| median(readings)).collect()
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -61,6 +71,7 @@ impl Row {
             "processes": self.resident.len(),
             "resident_bytes_median": self.resident_median(),
             "resident_bytes_max": self.resident_max(),
+            "resident_bytes_peak": self.resident_peak(),
             "proportional_bytes_sum": self.proportional,
             "anonymous_bytes_sum": self.anonymous,
             "cores": self.cores,
@@ -78,13 +89,14 @@ impl Wake {
 
 pub(crate) fn print(rows: &[Row], wakes: &[Wake]) {
     println!(
-        "{:<13} {:<5} {:>9} {:>14} {:>11} {:>11} {:>13} {:>7} {:>11} {:>8}",
+        "{:<13} {:<5} {:>9} {:>13} {:>7} {:>7} {:>10} {:>13} {:>7} {:>10} {:>7}",
         "",
         "",
         "processes",
-        "RSS median MB",
-        "RSS max MB",
-        "PSS sum MB",
+        "RSS MB median",
+        "max",
+        "peak",
+        "PSS MB sum",
         "of it private",
         "cores",
         "requests/s",
@@ -92,12 +104,13 @@ pub(crate) fn print(rows: &[Row], wakes: &[Wake]) {
     );
     for row in rows {
         println!(
-            "{:<13} {:<5} {:>9} {:>14.2} {:>11.2} {:>11.1} {:>13.1} {:>7.3} {:>11.1} {:>8.1}",
+            "{:<13} {:<5} {:>9} {:>13.2} {:>7.2} {:>7.2} {:>10.1} {:>13.1} {:>7.4} {:>10.1} {:>7.1}",
             row.kind.name(),
             row.state,
             row.resident.len(),
             megabytes(row.resident_median()),
             megabytes(row.resident_max()),
+            megabytes(row.resident_peak()),
             megabytes(row.proportional),
             megabytes(row.anonymous),
             row.cores,
