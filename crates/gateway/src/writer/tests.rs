@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     clock::Clock,
-    desk::{Desk, Submission, SubmitAnswer, Unavailable},
+    desk::{CancelAnswer, Desk, ReviveAnswer, Submission, SubmitAnswer, Unavailable},
+    store::Filter,
 };
 
 struct Scratch(PathBuf);
@@ -106,6 +107,42 @@ async fn while_the_disk_is_full_nothing_is_promised_and_nothing_is_lost() {
         assert_eq!(handed_out.granted.id.as_str(), id);
     }
     assert_eq!(w.board.table.load().instance(InstanceId(1)).unwrap().view().held, 2);
+}
+
+#[tokio::test]
+async fn while_the_disk_is_full_no_task_ends_and_none_begins_again() {
+    let scratch = scratch();
+    let mut w = writer(Store::open(&scratch.0.join("gateway.sqlite")).unwrap());
+    for id in ["dead", "live"] {
+        assert!(matches!(ask(&mut w, submit(id, 10)).await, Ok(SubmitAnswer::Queued { .. })));
+    }
+    let of = |id: &str| TaskId::new(id);
+    let cancelled = ask(&mut w, |tell| Ask::Cancel { id: of("dead"), tell }).await.unwrap();
+    assert!(matches!(cancelled, CancelAnswer::Cancelled(_)));
+    let kept = w.store.kept_bytes();
+
+    w.store.limit_pages(w.store.pages());
+    // What is large does not fit, and takes what came with it along.
+    let (cancel, cancelled) = tokio::sync::oneshot::channel();
+    let (revive, revived) = tokio::sync::oneshot::channel();
+    let (large, large_told) = tokio::sync::oneshot::channel();
+    let mut batch = vec![
+        Ask::Cancel { id: of("live"), tell: cancel },
+        Ask::Revive { id: of("dead"), tell: revive },
+        submit("large", 100_000)(large),
+    ];
+    w.work_off(&mut batch, false).unwrap();
+    assert!(cancelled.await.is_err() && revived.await.is_err() && large_told.await.is_err());
+    let counts = ask(&mut w, Ask::Counts).await.unwrap();
+    assert_eq!((counts.queued, counts.ended.cancelled, w.store.kept_bytes()), (1, 1, kept), "as it was");
+    let page = |tell| Ask::List { filter: Filter::default(), after: 0, limit: 10, tell };
+    let states: Vec<_> = ask(&mut w, page).await.unwrap().tasks.iter().map(|shown| shown.state).collect();
+    assert_eq!(states, ["cancelled", "queued"]);
+
+    w.store.limit_pages(w.store.pages() + 1000);
+    let revived = ask(&mut w, |tell| Ask::Revive { id: of("dead"), tell }).await.unwrap();
+    assert!(matches!(revived, ReviveAnswer::Queued { .. }));
+    assert_eq!((ask(&mut w, Ask::Counts).await.unwrap().queued, w.store.kept_bytes()), (2, 0));
 }
 
 #[tokio::test]
