@@ -30,7 +30,7 @@ fn main() -> ExitCode {
                 Output::Text => print!("{report}"),
                 Output::Json => println!("{:#}", serde_json::json!(report)),
             }
-            ExitCode::SUCCESS
+            if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(why) => {
             eprintln!("bench tasks: {why}");

@@ -15,8 +15,15 @@ pub(crate) struct Report {
     pub(crate) rollout: Option<Rollout>,
 }
 
-/// R10's measure for the whole: tasks may take this much longer at the 99th percentile while agents are moved.
+/// The goal: tasks may take this much longer at the 99th percentile while agents are moved.
 const RATIO_MAX: f64 = 1.5;
+
+impl Report {
+    /// Nothing was lost. Times are for people to judge.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.rollout.as_ref().is_none_or(|rollout| rollout.violations.is_empty())
+    }
+}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
