@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 use super::{
     Asked, Word,
     asking::{self, Question, with_attempt},
-    decoded,
     report::{self, Said, bad},
 };
 use crate::{
@@ -20,6 +19,7 @@ use crate::{
     intake, limits,
     problem::{problem, unavailable},
     store::Letter,
+    task_api::decoded,
 };
 
 pub(super) async fn register(asked: Asked<'_>, request: Request) -> Result<Response, Response> {

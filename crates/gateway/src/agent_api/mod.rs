@@ -185,26 +185,6 @@ pub(crate) fn health_of_gateway() -> Response {
     body::json(StatusCode::OK, &Word { status: "ok" })
 }
 
-/// A part of a path as its client meant it.
-fn decoded(part: &str) -> Option<String> {
-    if !part.contains('%') {
-        return Some(part.to_owned());
-    }
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        if first == b'%' {
-            let hex = std::str::from_utf8(behind.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(hex, 16).ok()?);
-            rest = &behind[2..];
-        } else {
-            bytes.push(first);
-            rest = behind;
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,15 +200,6 @@ mod tests {
         for other in ["/api/tags", "/api/v1/agents/", "/api/v1/agents/a/b", "/api/v1/tasks/t1", "/api/v1/tasks//status"]
         {
             assert_eq!(Call::of(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_part_of_a_path_may_be_encoded() {
-        assert_eq!(decoded("a%3Ab").as_deref(), Some("a:b"));
-        assert_eq!(decoded("plain").as_deref(), Some("plain"));
-        for broken in ["%", "%4", "%zz", "%ff"] {
-            assert_eq!(decoded(broken), None, "{broken}");
         }
     }
 }

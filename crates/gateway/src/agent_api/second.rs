@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{
     Asked, Word,
     asking::{self, Question, with_attempt},
-    decoded, first,
+    first,
     report::{self, Said, bad},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     desk::{Ask, HandedOut},
     intake, limits,
     problem::{problem, unavailable},
+    task_api::decoded,
 };
 
 pub(super) async fn register(asked: Asked<'_>, request: Request) -> Result<Response, Response> {

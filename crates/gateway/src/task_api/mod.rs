@@ -13,6 +13,7 @@ use bellwether_core::{spec::TaskMode, time::Millis, traffic::TaskId};
 use hyper::{Method, StatusCode};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
+pub(crate) use self::query::decoded;
 use crate::{
     body::{Request, Response},
     desk::{Ask, Tell, Unavailable},
@@ -45,7 +46,7 @@ pub(crate) async fn answer(door: &Door, path: &str, request: Request) -> Respons
 /// `/tasks/{id}`, and `/tasks/{id}/retry`. An id has no slash in it, so what is behind one is not part of it.
 async fn of_one(door: &Door, below: &str, request: &Request) -> Result<Response, Response> {
     let (id, call) = below.split_once('/').map_or((below, None), |(id, call)| (id, Some(call)));
-    let Some(id) = query::decoded(id) else {
+    let Some(id) = decoded(id) else {
         return Err(problem(StatusCode::BAD_REQUEST, "the id in the path is not well escaped"));
     };
     let id = TaskId::new(id);

@@ -51,7 +51,7 @@ pub(super) fn wants_events(request: &Request) -> bool {
 }
 
 /// Without its percent escapes (RFC 3986); none if they are no escapes or not of UTF-8.
-pub(super) fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
     for part in parts {
