@@ -62,6 +62,7 @@ struct Agents {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and a box would be made by every agent")]
 enum AgentCommand {
     /// Run one asynchronous agent (the green base)
     Agent(command::agent::Args),

@@ -83,6 +83,8 @@ impl Launcher {
         let base = format!("http://{host}:{}/i/{}", self.entrance.port, self.token(instance).as_str());
         let ollama = format!("{base}/ollama");
         let mut env = revision.env.clone();
+        // Clients of this API do not start without one, and the gateway asks for none.
+        env.entry("OPENAI_API_KEY".to_owned()).or_insert_with(|| "not-needed".to_owned());
         env.extend(
             [
                 ("AGENT_NAME", agent.to_string()),
@@ -92,6 +94,8 @@ impl Launcher {
                 ("OLLAMA_HOST", ollama.clone()),
                 ("OLLAMA_URL", ollama.clone()),
                 ("OPENAI_BASE_URL", format!("{ollama}/v1")),
+                // The older name, which some clients still prefer.
+                ("OPENAI_API_BASE", format!("{ollama}/v1")),
                 ("OLLAMA_BASE_URL", ollama),
                 ("PORT", HTTP_PORT.to_string()),
                 ("HEALTH_PORT", HTTP_PORT.to_string()),

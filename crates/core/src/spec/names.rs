@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What Bellwether tells each instance itself; a value of the file's own would lead around the gateway.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "AGENT_NAME",
     "AGENT_TYPE",
     "BACKEND_URL",
@@ -21,6 +21,7 @@ const OURS: [&str; 12] = [
     "OLLAMA_HOST",
     "OLLAMA_URL",
     "OPENAI_BASE_URL",
+    "OPENAI_API_BASE",
     "PORT",
 ];
 

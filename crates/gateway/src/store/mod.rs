@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 pub(crate) use self::{
     load::{Ends, Loaded},
@@ -91,6 +91,8 @@ impl Store {
         connection.busy_timeout(BUSY_WAIT).map_err(explain)?;
         schema::prepare(&connection, path)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Else a statement with a join is planned anew for every value that it is given.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(explain)?;
         Ok(Self {
             connection,
             path: path.to_owned(),

@@ -140,7 +140,7 @@ fn instance_of(n: u8, green: bool) -> InstanceId {
 }
 
 fn places(instance: InstanceId) -> Option<u32> {
-    (instance.0 % 2 == 0).then_some(3)
+    instance.0.is_multiple_of(2).then_some(3)
 }
 
 impl World {
@@ -251,7 +251,7 @@ impl World {
                     Some(granted) => vec![Message::Given(instance, Some(granted))],
                     None if world.traffic.hold(now, instance, places(instance), HOLD) => Vec::new(),
                     None => vec![Message::Given(instance, None)],
-                })
+                });
             }
             Message::Given(instance, granted) => {
                 let Some(worker) = self.workers.get_mut(&instance) else { return };
@@ -439,7 +439,7 @@ impl World {
             }
             for card in &fresh {
                 self.asks(card.instance);
-                while self.workers[&card.instance].holds.first().is_some() {
+                while !self.workers[&card.instance].holds.is_empty() {
                     self.finishes(card.instance, true);
                 }
             }
