@@ -105,7 +105,8 @@ pub struct Tasks {
     pub completed: u64,
     /// Accepted completions that said `failed`, or said `completed` and carried nothing (R91).
     pub failed: u64,
-    /// Leases that ended without a completion: expired, revoked, or the instance was gone.
+    /// Leases that ended without a report and by their holder's fault: expired, dropped, or the active instance was
+    /// gone. What a rollout or a submitter took away is not among them.
     pub lost_leases: u64,
     /// From lease to accepted completion, less the time that the task's model calls waited for a slot or for
     /// a model to load: what the revision can be blamed for. Microseconds.

@@ -160,7 +160,8 @@ impl Writer {
                 claim.target().count_revoked();
             }
             let key = key(task, lease, &claim);
-            self.board.recorder.ended(&key, end.outcome(), |cell| cell.tasks.lost_leases += 1);
+            let outcome = end.outcome();
+            self.board.recorder.ended(&key, outcome, |cell| cell.tasks.lost_leases += u64::from(outcome.is_some()));
         }
         self.board.waits.take(task.id.as_str(), lease.instance);
     }

@@ -68,7 +68,8 @@ impl World {
                 Change::LeaseLost { task, end, lease } => {
                     if end != LeaseEnd::AskedAgain {
                         let drawn = task.arm(&lease);
-                        self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side).lost_leases += 1;
+                        let tasks = self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side);
+                        tasks.lost_leases += u64::from(end.outcome().is_some());
                         self.wake_for(&task);
                     }
                 }
