@@ -20,6 +20,7 @@ mod limits;
 mod model;
 mod observe;
 mod pool;
+mod prefer;
 mod problem;
 mod push;
 mod relay;

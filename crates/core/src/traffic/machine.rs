@@ -374,8 +374,7 @@ impl Traffic {
 
     /// The instance has to answer a synthetic task. Returns whether it has done so already.
     pub fn try_out(&mut self, instance: InstanceId) -> Result<bool, Refusal> {
-        let known = self.roster.get(instance).filter(|known| !known.gone).ok_or(Refusal::Unknown(instance))?;
-        self.queue.stir(known.card.agent.clone());
+        self.roster.get(instance).filter(|known| !known.gone).ok_or(Refusal::Unknown(instance))?;
         self.tryouts.begin(instance);
         Ok(self.tryouts.passed(instance))
     }

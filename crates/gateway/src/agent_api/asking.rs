@@ -11,14 +11,13 @@ use super::Asked;
 use crate::{
     body::{Request, Response},
     desk::{Ask, HandedOut},
-    limits,
+    limits, prefer,
     problem::{problem, unavailable},
     relay,
 };
 
 /// How many tasks the asker works on at once.
 const PLACES: &str = "x-bellwether-tasks";
-const PREFER: &str = "prefer";
 pub(crate) const TASK: HeaderName = HeaderName::from_static("x-bellwether-task");
 pub(crate) const ATTEMPT: HeaderName = HeaderName::from_static("x-bellwether-attempt");
 
@@ -36,7 +35,8 @@ impl Question {
             ),
             None => None,
         };
-        Ok(Self { places, hold: patience(request).unwrap_or(asked.door.tasks.hold) })
+        let patience = prefer::wait(request.headers()).map(|wait| wait.min(limits::HOLD_MAX));
+        Ok(Self { places, hold: patience.unwrap_or(asked.door.tasks.hold) })
     }
 }
 
@@ -95,14 +95,6 @@ pub(super) fn name(headers: &mut HeaderMap, task: &HandedOut) {
 fn places(value: &HeaderValue) -> Option<u32> {
     let places: u32 = value.to_str().ok()?.trim().parse().ok()?;
     (places > 0).then_some(places.min(limits::PLACES_MAX))
-}
-
-/// How long the asker says that it would wait (RFC 7240, `Prefer: wait=10`).
-fn patience(request: &Request) -> Option<Millis> {
-    let preferences = request.headers().get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-    let mut each = preferences.flat_map(|value| value.split([',', ';'])).map(str::trim);
-    let seconds: u64 = each.find_map(|preference| preference.strip_prefix("wait="))?.trim().parse().ok()?;
-    Some(Millis(seconds.saturating_mul(1000)).min(limits::HOLD_MAX))
 }
 
 #[cfg(test)]

@@ -2,18 +2,13 @@
 
 use std::{str::FromStr, time::Duration};
 
-use hyper::{
-    StatusCode,
-    header::{ACCEPT, HeaderName},
-};
+use hyper::{StatusCode, header::ACCEPT};
 
 use crate::{
     body::{Request, Response},
-    limits,
+    limits, prefer,
     problem::problem,
 };
-
-const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// Of several of one name the first counts.
 pub(super) fn text(request: &Request, name: &str) -> Result<Option<String>, Response> {
@@ -33,14 +28,8 @@ pub(super) fn number<T: FromStr>(request: &Request, name: &str) -> Result<Option
 
 /// `wait_ms=N`, or `Prefer: wait=SECONDS` (RFC 7240); no longer than anybody may.
 pub(super) fn wait(request: &Request) -> Result<Duration, Response> {
-    let millis = number(request, "wait_ms")?.or_else(|| preferred(request)?.checked_mul(1000));
+    let millis = number(request, "wait_ms")?.or_else(|| prefer::wait(request.headers()).map(|wait| wait.0));
     Ok(Duration::from_millis(millis.unwrap_or_default()).min(limits::LONG_POLL))
-}
-
-fn preferred(request: &Request) -> Option<u64> {
-    let values = request.headers().get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-    let mut preferences = values.flat_map(|value| value.split([',', ';'])).map(str::trim);
-    preferences.find_map(|preference| preference.strip_prefix("wait="))?.trim().parse().ok()
 }
 
 /// Whether the sender asks for a stream of events.
