@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use crate::{
     languages::{link, node_modules, python, root},
     tap::Tap,
-    world::{Process, left, post, scratch, start_ollama},
+    world::{left, post, scratch, serve_in, start_ollama},
 };
 
 const UNIDENTIFIED: &str = "unidentified";
@@ -57,11 +57,8 @@ fn no_call_of_any_client_reaches_the_model_server_unidentified() {
     let (_ollama, url) = start_ollama("127.0.0.1:0");
     let tap = Tap::start(url.trim_start_matches("http://"));
     fs::write(dir.join("fleet.yaml"), fleet(&rows)).expect("written");
-    let url = format!("http://{}", tap.address);
-    let mut arguments = vec!["serve", "--fleet", "fleet.yaml", "--state", "state", "--ollama", &url, "--stop-agents"];
-    arguments.extend(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--end-with-parent", "--output", "json"]);
-    let mut serve = Process::start_in(&dir, &arguments);
-    let gateway = serve.says()["gateway"].as_str().expect("an address").to_owned();
+    let (serve, served) = serve_in(&dir, &format!("http://{}", tap.address));
+    let gateway = served["gateway"].as_str().expect("an address").to_owned();
 
     let mut books = Books::open(&dir.join("state/gateway.sock"));
     let made = |books: &Books| rows.iter().all(|row| books.calls_of(row.client) >= row.calls);

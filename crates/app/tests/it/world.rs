@@ -170,26 +170,7 @@ impl World {
         fs::write(dir.join("fleet.yaml"), &setup.fleet).expect("written");
         fs::write(dir.join("release.yaml"), &setup.release).expect("written");
         let (ollama, url) = start_ollama("127.0.0.1:0");
-        let path = |file: &str| dir.join(file).display().to_string();
-        let arguments = [
-            "serve",
-            "--fleet",
-            &path("fleet.yaml"),
-            "--state",
-            &path("state"),
-            "--listen",
-            "127.0.0.1:0",
-            "--control",
-            "127.0.0.1:0",
-            "--ollama",
-            &url,
-            "--stop-agents",
-            "--end-with-parent",
-            "--output",
-            "json",
-        ];
-        let mut serve = Process::start_in(&dir, &arguments);
-        let served = serve.says();
+        let (serve, served) = serve_in(&dir, &url);
         let address = |what: &str| served[what].as_str().unwrap_or_else(|| panic!("no {what} in {served}")).to_owned();
         let world = Self {
             gateway: address("gateway"),
@@ -395,4 +376,15 @@ pub(crate) fn assert_all_settled(account: &Value) {
     assert_eq!((count("lost"), count("duplicated")), (0, 0), "{account:#}");
     assert_eq!(count("completed") + count("failed"), count("submitted"), "{account:#}");
     assert!(count("completed") > 20, "{account:#}");
+}
+
+/// `serve` of the fleet file in a directory, with its state beside it, and what it says first. It ends with its agents.
+pub(crate) fn serve_in(dir: &Path, ollama: &str) -> (Process, Value) {
+    let path = |file: &str| dir.join(file).display().to_string();
+    let (fleet, state) = (path("fleet.yaml"), path("state"));
+    let mut arguments = vec!["serve", "--fleet", &fleet, "--state", &state, "--ollama", ollama, "--stop-agents"];
+    arguments.extend(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--end-with-parent", "--output", "json"]);
+    let mut serve = Process::start_in(dir, &arguments);
+    let served = serve.says();
+    (serve, served)
 }

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::Desk;
-use crate::world::{Process, child, left, signal};
+use crate::world::{Process, child, left, serve_in, signal, start_ollama};
 
 const FLEET: &str = "\
 version: 1
@@ -34,30 +34,10 @@ struct Fleet {
 
 impl Fleet {
     fn start(name: &str, fleet: &str) -> Self {
-        let mut ollama = Process::start(&["sim-ollama", "--listen", "127.0.0.1:0", "--output", "json"]);
-        let url = ollama.says()["url"].as_str().expect("it has an address").to_owned();
+        let (ollama, url) = start_ollama("127.0.0.1:0");
         let mut desk = Desk::new(name, "").file("fleet.yaml", fleet);
-        let path = |file: &str| desk.dir.join(file).display().to_string();
-        let (fleet, state) = (path("fleet.yaml"), path("state"));
-        let arguments = [
-            "serve",
-            "--fleet",
-            &fleet,
-            "--state",
-            &state,
-            "--listen",
-            "127.0.0.1:0",
-            "--control",
-            "127.0.0.1:0",
-            "--ollama",
-            &url,
-            "--stop-agents",
-            "--end-with-parent",
-            "--output",
-            "json",
-        ];
-        let mut serve = Process::start(&arguments);
-        desk.gateway = serve.says()["gateway"].as_str().expect("an address").to_owned();
+        let (serve, served) = serve_in(&desk.dir, &url);
+        desk.gateway = served["gateway"].as_str().expect("an address").to_owned();
         Self { desk, serve, _ollama: ollama }
     }
 
