@@ -6,7 +6,7 @@ use bellwether_core::{
     port::{driver, gateway},
     rollout::{Controller, Event, FleetAgent, VerbKind},
     spec::Spec,
-    time::UnixMillis,
+    time::{ClockWatch, UnixMillis},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -103,6 +103,7 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
         journal_path,
         last_record,
         clock,
+        clock_watch: ClockWatch::default(),
         inputs: received,
         effects,
         usage,

@@ -6,7 +6,7 @@ use bellwether_core::{
     id::{AgentName, InstanceId, RevisionId, Side},
     port::driver::{HostUsage, Usage},
     rollout::Controller,
-    time::UnixMillis,
+    time::{Nanos, UnixMillis},
     watch::{InstanceUsage, UsageBeat},
 };
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,8 @@ impl Beat {
 
 #[derive(Default)]
 pub(crate) struct UsageLog {
-    last: BTreeMap<InstanceId, (u64, u64)>,
+    /// When each was measured last, and the CPU time that it had used by then.
+    last: BTreeMap<InstanceId, (Nanos, u64)>,
     pub(crate) seen: Seen,
     pub(crate) host: HostUsage,
     pub(crate) memory_bytes: u64,
@@ -54,7 +55,7 @@ pub(crate) struct UsageLog {
 }
 
 impl UsageLog {
-    pub(crate) fn beat(&mut self, wall_ms: u64, sample: &[Usage], host: HostUsage, machine: &Controller) -> Beat {
+    pub(crate) fn beat(&mut self, at: Nanos, sample: &[Usage], host: HostUsage, machine: &Controller) -> Beat {
         let before = std::mem::take(&mut self.last);
         let mut beat = Beat {
             memory_bytes: sample.iter().map(|usage| usage.memory_bytes).sum(),
@@ -63,13 +64,13 @@ impl UsageLog {
         let serving: BTreeMap<&AgentName, Option<Side>> = machine.agents().collect();
         let greens = greens(machine);
         for usage in sample {
-            self.last.insert(usage.instance, (wall_ms, usage.cpu_micros));
+            self.last.insert(usage.instance, (at, usage.cpu_micros));
             let Some((agent, side)) = machine.seat_of(usage.instance) else { continue };
             #[expect(clippy::cast_precision_loss, reason = "microseconds of one beat")]
             let cpu_cores = before
                 .get(&usage.instance)
-                .filter(|(at, _)| wall_ms > *at)
-                .map(|(at, cpu)| usage.cpu_micros.saturating_sub(*cpu) as f64 / 1e3 / (wall_ms - at) as f64);
+                .filter(|(before, _)| at > *before)
+                .map(|(before, cpu)| usage.cpu_micros.saturating_sub(*cpu) as f64 / 1e6 / at.secs_f64_since(*before));
             let revision = match side {
                 Side::Blue => machine.blue_revision(agent),
                 Side::Green => greens.get(agent).copied(),

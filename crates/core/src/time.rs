@@ -137,6 +137,46 @@ pub struct Now {
     pub wall: UnixMillis,
 }
 
+/// The wall clock was set, or stood still while the machine slept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockJump {
+    pub forward: bool,
+    pub by: Millis,
+}
+
+impl ClockJump {
+    /// What the wall clock would have shown then, had it always gone as it does after the jump.
+    #[must_use]
+    pub fn move_along(self, at: UnixMillis) -> UnixMillis {
+        UnixMillis(if self.forward { at.0.saturating_add(self.by.0) } else { at.0.saturating_sub(self.by.0) })
+    }
+}
+
+impl fmt::Display for ClockJump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", if self.forward { "forward" } else { "back" }, self.by)
+    }
+}
+
+/// Compares the two clocks from one look to the next, so that a jump of the wall clock is noticed.
+#[derive(Debug, Default)]
+pub struct ClockWatch {
+    last: Option<Now>,
+}
+
+/// A clock that is disciplined goes wrong by less than a thousandth; what is more than this between two looks was set.
+const JUMP_MIN: Millis = Millis::from_secs(2);
+
+impl ClockWatch {
+    pub fn look(&mut self, now: Now) -> Option<ClockJump> {
+        let last = self.last.replace(now)?;
+        let expected = last.wall + now.mono.since(last.mono);
+        let forward = now.wall > expected;
+        let by = if forward { now.wall.since(expected) } else { expected.since(now.wall) };
+        (by >= JUMP_MIN).then_some(ClockJump { forward, by })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,5 +193,25 @@ mod tests {
         assert_eq!(Millis::from_mins(30).compressed(100.0), Millis::from_secs(18));
         assert_eq!(Millis(1).compressed(1e6), Millis(1));
         assert_eq!(Millis::ZERO.compressed(100.0), Millis::ZERO);
+    }
+
+    #[test]
+    fn only_a_clock_that_was_set_has_jumped() {
+        let at = |mono_s: u64, wall_ms| Now { mono: Nanos(mono_s * 1_000_000_000), wall: UnixMillis(wall_ms) };
+        let mut watch = ClockWatch::default();
+        let looks = [(0, 50_000), (10, 60_003), (3_600, 3_648_200), (3_601, 14_449_200), (3_602, 449_200)];
+        let seen = looks.map(|(mono, wall)| watch.look(at(mono, wall)));
+        let jump = |forward, by| Some(ClockJump { forward, by: Millis(by) });
+        assert_eq!(seen, [None, None, None, jump(true, 10_800_000), jump(false, 14_001_000)]);
+    }
+
+    #[test]
+    fn what_is_moved_along_keeps_its_distance() {
+        for forward in [true, false] {
+            let jump = ClockJump { forward, by: Millis::from_mins(180) };
+            let (began, now) = (UnixMillis(100_000_000), UnixMillis(100_007_000));
+            assert_eq!(jump.move_along(now).since(jump.move_along(began)), Millis::from_secs(7));
+        }
+        assert_eq!(ClockJump { forward: true, by: Millis::from_mins(90) }.to_string(), "forward by 1h30m");
     }
 }

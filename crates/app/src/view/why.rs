@@ -46,6 +46,7 @@ pub(crate) fn why(rollout: &RolloutView, criteria: &[Judgement]) -> Vec<String> 
     story.phases();
     story.parts();
     story.rollback();
+    story.clock();
     story.end();
     lines.extend(story.lines());
     let folders = evidence(rollout);
@@ -176,6 +177,16 @@ impl Story<'_> {
     fn rollback(&mut self) {
         let Some(record) = &self.rollout.rollback else { return };
         self.undone("everything was taken back", record);
+    }
+
+    fn clock(&mut self) {
+        for (at, jump) in &self.rollout.clock_jumps {
+            let what = format!(
+                "the machine's clock went {jump}: set by somebody, or the machine slept. Bakes and limits went on by time \
+                 that passed; times shown from before do not compare with those after"
+            );
+            self.tell(*at, what, Vec::new());
+        }
     }
 
     fn undone(&mut self, head: &str, record: &RollbackRecord) {

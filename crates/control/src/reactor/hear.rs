@@ -5,6 +5,7 @@ use bellwether_core::{
     observation::Second,
     port::{driver::DriverEvent, gateway::GatewayEvent},
     rollout::Event,
+    time::Now,
     watch::{Alarm, HealthCheck},
 };
 
@@ -30,8 +31,8 @@ impl Reactor {
             DriverEvent::Frozen { instance } => Event::Frozen { instance },
             DriverEvent::Thawed { instance } => Event::Thawed { instance },
             DriverEvent::Usage { sample, host } => {
-                let at = self.clock.now().wall;
-                let beat = self.usage.beat(at.0, &sample, host, &self.machine);
+                let Now { mono, wall: at } = self.clock.now();
+                let beat = self.usage.beat(mono, &sample, host, &self.machine);
                 let alarms = self.watching.usage(&beat.for_watch(at, self.usage.host.cpus));
                 match serde_json::to_string(&beat) {
                     Ok(text) => self.journal.put_usage(at.0, &text, SAMPLES_KEPT_S * 1000)?,

@@ -15,7 +15,7 @@ use bellwether_core::{
     port::{driver::DriverEvent, gateway::GatewayEvent},
     rollout::{Command, Controller, Event, Refusal, Verb},
     spec::Spec,
-    time::Now,
+    time::{ClockWatch, Now},
     watch::HealthCheck,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -73,6 +73,7 @@ pub(crate) struct Reactor {
     pub(crate) journal_path: PathBuf,
     pub(crate) last_record: i64,
     pub(crate) clock: Clock,
+    pub(crate) clock_watch: ClockWatch,
     pub(crate) inputs: mpsc::Receiver<Input>,
     pub(crate) effects: Effects,
     pub(crate) usage: UsageLog,
@@ -133,6 +134,7 @@ impl Reactor {
     async fn take(&mut self, batch: Vec<Input>) -> Result<(), Error> {
         let mut decisions = Decisions::default();
         let mut look = false;
+        self.look_at_the_clock(&mut decisions);
         for input in batch {
             match input {
                 Input::World(event) => self.step(event, &mut decisions),
@@ -163,6 +165,14 @@ impl Reactor {
             self.converge().await?;
         }
         Ok(())
+    }
+
+    /// Once a second at the least, as the gateway closes its seconds.
+    fn look_at_the_clock(&mut self, decisions: &mut Decisions) {
+        if let Some(jump) = self.clock_watch.look(self.clock.now()) {
+            tracing::warn!(%jump, "the wall clock was set, or the machine slept; deadlines go on by the monotonic clock");
+            self.step(Event::ClockJumped { jump }, decisions);
+        }
     }
 
     async fn record_and_act(&mut self, decisions: Decisions) -> Result<(), Error> {

@@ -202,6 +202,11 @@ impl Controller {
             }
             Event::Planned { plan, by } => self.start(now, *plan, by, out)?,
             Event::Verb(verb) => self.verb(now, verb, out)?,
+            Event::ClockJumped { jump } => {
+                if let Some(current) = self.rollouts.last_mut() {
+                    current.clock_jumped(now.wall, jump);
+                }
+            }
             Event::Tick => self.tick(now, out),
         }
         Ok(())

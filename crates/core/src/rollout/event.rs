@@ -10,7 +10,7 @@ use crate::{
     plan::Plan,
     port::{driver::Exit, gateway::GatewayView},
     spec::Delivery,
-    time::Millis,
+    time::{ClockJump, Millis},
     watch::Alarm,
 };
 
@@ -112,6 +112,10 @@ pub enum Event {
         fault: Option<String>,
     },
     Verb(Verb),
+    /// The wall clock was set while the controller ran. Deadlines do not mind; times of before and after do not compare.
+    ClockJumped {
+        jump: ClockJump,
+    },
     /// A timer is due.
     Tick,
 }

@@ -8,7 +8,7 @@ use crate::{
     analysis::GateReport,
     id::{AgentName, PhaseName, RolloutId},
     plan::Plan,
-    time::{Millis, UnixMillis},
+    time::{ClockJump, Millis, UnixMillis},
     watch::Alarm,
 };
 
@@ -280,6 +280,13 @@ impl RollbackRecord {
         (self.shifted, self.swapped, self.checked, self.fault) = (None, None, false, None);
     }
 
+    fn move_along(&mut self, jump: ClockJump) {
+        self.began = jump.move_along(self.began);
+        for at in [&mut self.harm_began, &mut self.shifted, &mut self.swapped].into_iter().flatten() {
+            *at = jump.move_along(*at);
+        }
+    }
+
     /// From the first harm to the decision (R46).
     pub fn detection(&self) -> Option<Millis> {
         Some(self.began.since(self.harm_began?))
@@ -324,7 +331,13 @@ pub struct Rollout {
     /// Parts that were taken back while the rest went on, in the order of their beginning.
     #[serde(default)]
     pub retreats: Vec<Retreat>,
+    /// When the wall clock was set while it was under way, in the time that the clock showed afterwards.
+    #[serde(default)]
+    pub clock_jumps: Vec<(UnixMillis, ClockJump)>,
 }
+
+/// Jumps of the clock kept of one rollout.
+const CLOCK_JUMPS_MAX: usize = 32;
 
 impl Rollout {
     pub(crate) fn new(id: RolloutId, by: String, plan: Plan, now: UnixMillis) -> Self {
@@ -344,6 +357,21 @@ impl Rollout {
             validation: None,
             rollback: None,
             retreats: Vec::new(),
+            clock_jumps: Vec::new(),
+        }
+    }
+
+    /// What is being timed goes along with the clock, so that the limits of a rollback are measured by time that passed.
+    pub(crate) fn clock_jumped(&mut self, now: UnixMillis, jump: ClockJump) {
+        if self.state.is_over() {
+            return;
+        }
+        if self.clock_jumps.len() < CLOCK_JUMPS_MAX {
+            self.clock_jumps.push((now, jump));
+        }
+        let parts = self.retreats.iter_mut().map(|retreat| &mut retreat.record);
+        for record in parts.chain(&mut self.rollback).filter(|record| record.validated.is_none()) {
+            record.move_along(jump);
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     id::{AgentName, AgentType, Generation, InstanceId, PhaseName, RevisionId, RevisionName, RolloutId, Side},
     spec::Triggers,
-    time::{Millis, Now, UnixMillis},
+    time::{ClockJump, Millis, Now, UnixMillis},
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,8 @@ pub struct RolloutView {
     pub validation: Option<PhaseRecord>,
     pub rollback: Option<RollbackRecord>,
     pub retreats: Vec<Retreat>,
+    #[serde(default)]
+    pub clock_jumps: Vec<(UnixMillis, ClockJump)>,
     /// What would end it at once.
     pub triggers: Triggers,
     pub drill: bool,
@@ -122,6 +124,7 @@ impl Controller {
             validation: rollout.validation.clone(),
             rollback: rollout.rollback.clone(),
             retreats: rollout.retreats.clone(),
+            clock_jumps: rollout.clock_jumps.clone(),
             triggers: rollout.plan.triggers.clone(),
             drill: rollout.plan.drill,
         }

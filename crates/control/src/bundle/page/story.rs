@@ -137,6 +137,7 @@ fn told(event: &Event, roster: &Roster) -> Told {
         Event::Tick => Told::Nothing,
         Event::FleetDeclared { agents } => row("fleet declared", plural(agents.len(), "agent", "agents"), Tone::Plain),
         Event::Restarted => row("controller restarted", String::new(), Tone::Open),
+        Event::ClockJumped { jump } => row("wall clock set", jump.to_string(), Tone::Open),
         Event::Converge { running, gateway } => row(
             "looked at the world",
             format!("{} running, generation {}", plural(running.len(), "instance", "instances"), gateway.generation),

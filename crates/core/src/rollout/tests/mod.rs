@@ -1,5 +1,6 @@
 //! The controller in a world that answers at once: every state, every verb, every crash point.
 
+mod clock;
 mod crash;
 mod progress;
 mod trouble;
