@@ -3,6 +3,7 @@
 mod clock;
 mod crash;
 mod progress;
+mod questions;
 mod trouble;
 mod tryout;
 mod undo;
