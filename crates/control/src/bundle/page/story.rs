@@ -137,6 +137,9 @@ fn told(event: &Event, roster: &Roster) -> Told {
         Event::Tick => Told::Nothing,
         Event::FleetDeclared { agents } => row("fleet declared", plural(agents.len(), "agent", "agents"), Tone::Plain),
         Event::Restarted => row("controller restarted", String::new(), Tone::Open),
+        Event::Restored { next } => {
+            row("put back from a backup", format!("instance numbers go on at {next}"), Tone::Open)
+        }
         Event::Converge { running, gateway } => row(
             "looked at the world",
             format!("{} running, generation {}", plural(running.len(), "instance", "instances"), gateway.generation),
@@ -193,6 +196,11 @@ fn told(event: &Event, roster: &Roster) -> Told {
             None => row("blue checked", "nothing stands against it".to_owned(), Tone::Good),
             Some(fault) => row("blue checked", fault.clone(), Tone::Open),
         },
+        Event::RollbackAuthorised { reserve_bytes, .. } => {
+            row("room held back", format!("{reserve_bytes} bytes for the way back"), Tone::Plain)
+        }
+        Event::DiskFull { why } => row("disk full", why.clone(), Tone::Bad),
+        Event::RollbackFound { why, .. } => row("rollback found", why.clone(), Tone::Bad),
         Event::Verb(verb) => row("asked for", asked(verb), Tone::Open),
     }
 }
