@@ -38,6 +38,8 @@ enum Command {
     Rollout(command::rollout::Args),
     Drill(command::drill::Args),
     Tasks(command::tasks::Args),
+    Backup(command::backup::Args),
+    Restore(command::restore::Args),
     Explain(command::explain::Args),
     Load(command::load::Args),
     /// Run one asynchronous agent (the green base)
@@ -108,6 +110,8 @@ fn run(command: Command) -> Outcome {
         Command::Rollout(args) => command::rollout::run(args),
         Command::Drill(args) => command::drill::run(args),
         Command::Tasks(args) => command::tasks::run(args),
+        Command::Backup(args) => command::backup::run(args),
+        Command::Restore(args) => command::restore::run(args),
         Command::Explain(args) => command::explain::run(args),
         Command::Load(args) => command::load::run(args),
         Command::Agent(args) => command::agent::run(args),

@@ -41,15 +41,32 @@ impl Control {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(Method::GET, path, Bytes::new()).await
+        self.ask(PATIENCE, Method::GET, path, Bytes::new()).await
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| self.strange(path, &error))?;
-        self.ask(Method::POST, path, body.into()).await
+        self.ask(PATIENCE, Method::POST, path, body.into()).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
+    /// For what takes its time.
+    pub(crate) async fn post_within<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| self.strange(path, &error))?;
+        self.ask(patience, Method::POST, path, body.into()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Failure> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -62,7 +79,7 @@ impl Control {
             let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
             Ok((status, body.map_err(|error| self.strange(path, &*error))?.to_bytes()))
         };
-        let (status, body) = match tokio::time::timeout(PATIENCE, asked).await {
+        let (status, body) = match tokio::time::timeout(patience, asked).await {
             Ok(answered) => answered?,
             Err(elapsed) => return Err(self.strange(path, &elapsed)),
         };

@@ -211,7 +211,7 @@ impl Evidence {
         F: FnOnce(&Journal) -> Result<T, Missing> + Send + 'static,
     {
         let path = self.journal.clone();
-        spawn_blocking(move || read(&Journal::open(&path)?)).await?
+        spawn_blocking(move || read(&Journal::reader(&path)?)).await?
     }
 }
 

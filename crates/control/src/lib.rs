@@ -7,6 +7,7 @@ mod api;
 pub(crate) mod bundle;
 mod bundles;
 mod clock;
+mod disk;
 mod effects;
 mod error;
 mod evidence;
@@ -24,6 +25,7 @@ mod samples;
 mod usage;
 mod watching;
 
-pub use api::types;
+pub use api::{BESIDE, types};
+pub use disk::{PUT_BACK, PutBack};
 pub use error::Error;
 pub use run::{Config, run};

@@ -12,6 +12,7 @@ use bellwether_core::{
     spec::{AgentSpec, Release, Spec},
     time::{Millis, UnixMillis},
 };
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -81,6 +82,15 @@ impl Seen {
         idle_cores.into_iter().for_each(|cores| needed.idle_cores.add(cores));
     }
 
+    pub(crate) fn boots(&self) -> &Boots {
+        &self.boots
+    }
+
+    /// As they were replayed.
+    pub(crate) fn with_boots(boots: Boots) -> Self {
+        Self { boots, ..Self::default() }
+    }
+
     /// To be told of each event after the machine took it.
     pub(crate) fn happened(&mut self, at: UnixMillis, event: &Event, machine: &Controller) {
         self.boots.happened(at, event, machine);
@@ -104,14 +114,15 @@ impl Mean {
 
 /// From an instance's start until it could begin to work; how long it takes to answer a first task is the model
 /// server's doing as well. Made from events alone, so that a replay of the journal knows as well.
-#[derive(Clone, Debug, Default)]
-struct Boots {
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Boots {
     booting: BTreeMap<InstanceId, UnixMillis>,
     longest: BTreeMap<AgentName, Millis>,
 }
 
 impl Boots {
-    fn happened(&mut self, at: UnixMillis, event: &Event, machine: &Controller) {
+    /// To be told of each event after the machine took it.
+    pub(crate) fn happened(&mut self, at: UnixMillis, event: &Event, machine: &Controller) {
         match event {
             Event::Started { instance } => {
                 self.booting.insert(*instance, at);

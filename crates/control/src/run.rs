@@ -1,12 +1,16 @@
 //! Puts a controller together and runs it until it is told to stop.
 
-use std::{net::TcpListener, path::PathBuf, sync::Arc};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bellwether_core::{
     port::{driver, gateway},
-    rollout::{Controller, Event, FleetAgent, VerbKind},
+    rollout::{Controller, Event, FleetAgent},
     spec::Spec,
-    time::{ClockWatch, UnixMillis},
+    time::ClockWatch,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -15,11 +19,12 @@ use crate::{
     api::{self, Shared},
     bundles::Bundles,
     clock::Clock,
+    disk::Disk,
     effects::Effects,
     error::Error,
     evidence::Evidence,
     health::Health,
-    journal::Journal,
+    journal::{Journal, Memory},
     launch::{Entrance, Launcher},
     links::Link,
     measured::TrafficLog,
@@ -55,29 +60,20 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
     let clock = Clock::start();
     let spec = Arc::new(config.spec);
     let journal_path = config.state.join("journal.sqlite");
-    let mut journal = Journal::open(&journal_path)?;
+    let mut disk = Disk::of(&config.state);
+    let journal = open(&journal_path, &mut disk)?;
     let entrance = Entrance { port: config.gateway_port, by_address: config.by_address };
     let mut launcher = Launcher::new((*spec).clone(), entrance, &config.state)?;
-    let mut machine = Controller::default();
-    let mut usage = UsageLog::default();
-    let mut decided = UnixMillis::default();
-    let mut last_record = journal.replay(|seq, now, event| {
-        if matches!(&event, Event::Verb(verb) if lets_go_on(verb.verb)) || matches!(event, Event::Alarm { .. }) {
-            decided = now.wall;
-        }
-        let unreplayable =
-            |refusal: bellwether_core::rollout::Refusal| Error::Unreplayable { seq, why: refusal.to_string() };
-        machine.step(now, event.clone()).map_err(unreplayable)?;
-        usage.seen.happened(now.wall, &event, &machine);
-        Ok(())
-    })?;
+    let (last_record, memory) = replay(&journal, &journal_path)?;
+    let Memory { machine, boots, decided, began } = memory;
+    let usage = UsageLog::resumed(boots);
+    let mut first = Vec::new();
     if machine.is_declared() {
         same_fleet(&spec, &machine)?;
-        let now = clock.now();
-        let resumed = machine.step(now, Event::Restarted).map(drop);
-        resumed.map_err(|refusal| Error::Unreplayable { seq: last_record, why: refusal.to_string() })?;
-        last_record = journal.append(last_record, &[(now, Event::Restarted)])?;
+        first.push(Event::Restarted);
     }
+    let left = disk.left(&machine);
+    first.extend(left.map_err(|source| Error::State { path: config.state.clone(), source })?);
     for rollout in machine.rollouts() {
         launcher.learn(&rollout.plan.revisions);
     }
@@ -98,6 +94,7 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
     let reactor = Reactor {
         spec,
         machine,
+        last_snapshot: journal.last_snapshot()?,
         journal,
         state_dir: config.state,
         journal_path,
@@ -111,10 +108,35 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
         watching: Watching::new(decided),
         health,
         bundles,
+        disk,
+        forgetting: true,
+        decided,
+        began,
+        samples_lost: 0,
+        first,
         shared,
         last_second: 0,
     };
     reactor.run(shutdown).await
+}
+
+/// Opening takes a little room, which an earlier controller may have held back.
+fn open(path: &Path, disk: &mut Disk) -> Result<Journal, Error> {
+    loop {
+        match Journal::open(path) {
+            Err(error) if error.is_for_want_of_room() && disk.give_back_to_open() => {}
+            opened => return opened,
+        }
+    }
+}
+
+/// What the journal comes to, and the number of its last record.
+fn replay(journal: &Journal, path: &Path) -> Result<(i64, Memory), Error> {
+    let (after, mut memory) = journal.snapshot()?;
+    let last = journal.events(after, |seq, now, event| {
+        memory.replay(seq, now, event).map_err(|why| Error::Unreplayable { path: path.to_owned(), seq, why })
+    })?;
+    Ok((last, memory))
 }
 
 /// The agents of a fleet file as the machine wants them.
@@ -141,13 +163,6 @@ fn same_fleet(spec: &Spec, machine: &Controller) -> Result<(), Error> {
     let added = names(declared.difference(&held).collect());
     let gone = names(held.difference(&declared).collect());
     Err(Error::OtherFleet(format!("only in the file: [{added}]; only in the state: [{gone}]")))
-}
-
-fn lets_go_on(verb: VerbKind) -> bool {
-    match verb {
-        VerbKind::Resume | VerbKind::Promote => true,
-        VerbKind::Pause | VerbKind::Rollback | VerbKind::Commit => false,
-    }
 }
 
 /// A channel of a link's own whose news reach the reactor as its inputs.

@@ -11,7 +11,7 @@ use bellwether_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::measured::Seen;
+use crate::measured::{Boots, Seen};
 
 /// One beat, reduced to agents and sides. Kept in the controller's store until it is too old.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -55,6 +55,11 @@ pub(crate) struct UsageLog {
 }
 
 impl UsageLog {
+    /// With what the journal tells of boots; everything else is measured again.
+    pub(crate) fn resumed(boots: Boots) -> Self {
+        Self { seen: Seen::with_boots(boots), ..Self::default() }
+    }
+
     pub(crate) fn beat(&mut self, at: Nanos, sample: &[Usage], host: HostUsage, machine: &Controller) -> Beat {
         let before = std::mem::take(&mut self.last);
         let mut beat = Beat {

@@ -383,6 +383,53 @@ const CODES: &[(&str, &str)] = &[
          else runs is not the demo's to end.",
     ),
     (
+        "BW0345",
+        "The disk of the state directory is full. While a rollout is under way both stores hold room back for its way back, \
+         and live on that: no rollout starts or goes forward, no new task is taken, and samples are left out; agents work on, \
+         tasks end, and a rollback goes to its end, if need be before it can be recorded. Make room, then resume the \
+         rollout; it holds the room back again first. docs/operations.md says how much that is.",
+    ),
+    (
+        "BW0346",
+        "A store was written by a later version, which may have put things into it that this one would misread, or the file \
+         is not a store at all. Nothing was changed. The cause names the version that wrote it. The ways back are to use \
+         that version again, to restore the copy that it kept beside the store before it changed its form, or to restore a \
+         backup that was made before; with the last two, what happened since is lost.",
+    ),
+    (
+        "BW0347",
+        "A store is damaged: something in it is not what was written, by the checksums that it carries or by those of SQLite. \
+         It is left as it is, because a guess could send traffic to the wrong place. Without its journal there is no \
+         controller, and traffic and agents go on; without its store there is no gateway. `bellwether restore DIR` puts back \
+         a backup and keeps the damaged files aside.",
+    ),
+    (
+        "BW0348",
+        "The gateway runs and the controller cannot: what stands in its way stays until a person has done something, most \
+         often because its journal is damaged. `serve` goes on for the sake of the agents that run, whose tasks and model \
+         calls need the gateway alone, and tries the controller again every 30 s.",
+    ),
+    (
+        "BW0350",
+        "No backup was made, and nothing is left of it. It is written to a folder that is not there yet: a backup is never \
+         written over. While `serve` runs the controller writes it, as the user that it runs as.",
+    ),
+    (
+        "BW0351",
+        "What was named cannot be restored: it is no backup, it is not whole, a file in it is not what was written, or it was \
+         made by a version whose stores this one does not know. Nothing was changed.",
+    ),
+    (
+        "BW0352",
+        "Nothing is restored while agents of the state directory run: they hold work and identities that the stores, once put \
+         back, know nothing of. End them first. After a restore `serve` starts all of them anew.",
+    ),
+    (
+        "BW0353",
+        "The files of a restore could not be written or moved. Before the first is moved nothing has changed; after that the \
+         next `serve` or `restore` on the directory brings it to its end before it does anything else.",
+    ),
+    (
         "BW0360",
         "A variable from which an agent reads its configuration has a value that it cannot use. Correct it, or \
          leave it out to get its default.",

@@ -11,6 +11,7 @@ pub mod histogram;
 pub mod id;
 pub mod inference;
 pub mod observation;
+pub mod pairs;
 pub mod plan;
 pub mod port;
 pub mod rollout;

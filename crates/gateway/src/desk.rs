@@ -24,6 +24,8 @@ pub(crate) struct Submission {
 }
 
 pub(crate) enum SubmitAnswer {
+    /// The disk is full.
+    NoRoom,
     Queued {
         agent: String,
     },
@@ -115,6 +117,8 @@ pub(crate) enum CancelAnswer {
 }
 
 pub(crate) enum ReviveAnswer {
+    /// The disk is full.
+    NoRoom,
     Queued {
         agent: String,
     },

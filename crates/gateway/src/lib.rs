@@ -24,6 +24,7 @@ mod prefer;
 mod problem;
 mod push;
 mod relay;
+mod room;
 mod run;
 mod said;
 mod server;

@@ -35,6 +35,12 @@ pub(crate) fn method_not_allowed(allowed: &'static str) -> Response {
     response
 }
 
+/// The disk of the store is full. What is there already goes on; what comes has to wait.
+pub(crate) fn no_room() -> Response {
+    let detail = "the disk of the gateway's store is full: no task is taken until there is room";
+    retry_later(StatusCode::INSUFFICIENT_STORAGE, 5, detail)
+}
+
 /// The store cannot take anything at the moment.
 pub(crate) fn unavailable() -> Response {
     retry_later(StatusCode::SERVICE_UNAVAILABLE, 1, "the gateway's store cannot be written")

@@ -3,6 +3,7 @@
 use std::{io, net::TcpListener, path::PathBuf, sync::Arc, thread};
 
 use bellwether_core::spec::Spec;
+use bellwether_store::Remedy;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a person has to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Store(error) => error.remedy(),
+            Self::Io { .. } | Self::Panicked(_) => Remedy::Named,
+        }
+    }
+
     fn at(step: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { step, source }
     }

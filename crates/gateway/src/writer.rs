@@ -18,6 +18,7 @@ use std::{
 
 use bellwether_core::{
     id::InstanceId,
+    port::gateway::{GatewayAnswer, GatewayIntent},
     spec::{TaskMode, TaskPolicy},
     traffic::{Agents, Change, Granted, TaskId, Traffic},
 };
@@ -30,6 +31,7 @@ use crate::{
     board::Board,
     desk::{Ask, Counts, HandedOut, Returns, Tell, Wait},
     limits,
+    room::Room,
     store::{Completed, Loaded, Purged, Shown, Store, StoreError},
     target::Claim,
 };
@@ -64,6 +66,7 @@ pub(crate) struct Writer {
     replies: Vec<Reply>,
     /// There are letters for the backend in it.
     posted: bool,
+    room: Room,
 }
 
 /// Who waits for a task to change or to end.
@@ -84,6 +87,7 @@ impl Writer {
         let now = board.clock.now();
         let traffic = Traffic::restore(policy.clone(), agents.clone(), loaded.snapshot, now);
         let (way_back, returned) = mpsc::unbounded_channel();
+        let room = Room::of(store.path(), agents.len());
         let mut writer = Self {
             board,
             store,
@@ -105,6 +109,7 @@ impl Writer {
             done: Vec::new(),
             replies: Vec::new(),
             posted: false,
+            room,
         };
         writer.publish_restored();
         writer
@@ -142,14 +147,65 @@ impl Writer {
 
     /// One transaction and all that follows from it.
     fn work_off(&mut self, batch: &mut Vec<Ask>, purge: bool) -> Result<(), StoreError> {
+        self.room.look();
+        self.carry_out(batch)?;
         match self.work(batch, purge) {
             Ok(()) => self.publish_and_answer(),
             Err(error) => {
+                if error.is_for_want_of_room() {
+                    self.room.fill();
+                }
                 tracing::error!(error = &error as &dyn std::error::Error, "the store cannot be written");
                 batch.clear();
                 self.start_over()
             }
         }
+    }
+
+    /// What the controller wants, in a transaction of its own: a task that finds no room must not take a cutover with it.
+    /// Where there is none for the cutover either, there is what was held back.
+    fn carry_out(&mut self, batch: &mut Vec<Ask>) -> Result<(), StoreError> {
+        if !batch.iter().any(|ask| matches!(ask, Ask::Intent(..))) {
+            return Ok(());
+        }
+        let (mut intents, mut tells) = (Vec::new(), Vec::new());
+        let mut others = Vec::with_capacity(batch.len());
+        for ask in batch.drain(..) {
+            match ask {
+                Ask::Intent(intent, tell) => {
+                    intents.push(intent);
+                    tells.push(tell);
+                }
+                other => others.push(other),
+            }
+        }
+        *batch = others;
+        loop {
+            let error = match self.intents(&intents) {
+                Ok(answers) => {
+                    self.publish_and_answer()?;
+                    tells.into_iter().zip(answers).for_each(|(tell, answer)| answer::tell(tell, answer));
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let wants_room = error.is_for_want_of_room();
+            if wants_room {
+                self.room.fill();
+            }
+            tracing::error!(error = &error as &dyn std::error::Error, "an intent of the controller cannot be written");
+            self.start_over()?;
+            if !(wants_room && self.room.give_back()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn intents(&mut self, intents: &[GatewayIntent]) -> Result<Vec<GatewayAnswer>, StoreError> {
+        let now = self.board.clock.now();
+        let answers = intents.iter().map(|intent| self.intent(now, intent.clone())).collect::<Result<_, _>>()?;
+        self.store.commit()?;
+        Ok(answers)
     }
 
     /// Everything up to and including the commit.

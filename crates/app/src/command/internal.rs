@@ -6,6 +6,7 @@ use bellwether_core::{
     diagnostic::{Diagnostic, chain},
     spec::Spec,
 };
+use bellwether_store::Remedy;
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -72,7 +73,7 @@ fn gateway(common: Common, port: u16) -> Outcome {
         spec: spec(&common)?,
         threads: std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(THREADS_MAX)),
     };
-    bellwether_gateway::run(config, shutdown).map_err(|error| stopped("gateway", &error))?;
+    bellwether_gateway::run(config, shutdown).map_err(|error| stopped("gateway", error.remedy(), &error))?;
     Ok(Exit::Done)
 }
 
@@ -80,7 +81,7 @@ fn controller(common: Common, gateway_port: u16, by_address: bool) -> Outcome {
     let Inherited { listener: api, shutdown, lock: _held } = inherit(common.parent)?;
     let spec = spec(&common)?;
     let config = bellwether_control::Config { spec, state: common.state, api, gateway_port, by_address };
-    bellwether_control::run(config, shutdown).map_err(|error| stopped("controller", &error))?;
+    bellwether_control::run(config, shutdown).map_err(|error| stopped("controller", error.remedy(), &error))?;
     Ok(Exit::Done)
 }
 
@@ -98,13 +99,37 @@ fn inherit(parent: u32) -> Result<Inherited, Failure> {
 fn spec(common: &Common) -> Result<Spec, Failure> {
     let path = common.state.join("spec.json");
     let read = fs::read(&path).and_then(|text| serde_json::from_slice(&text).map_err(std::io::Error::from));
-    read.map_err(|error| stopped("spec", &error))
+    read.map_err(|error| stopped("reader of spec.json", Remedy::Named, &error))
 }
 
-fn stopped(what: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::error(
-        Diagnostic::new("BW0318", format!("the {what} stops"))
-            .because(chain(error))
-            .help("mend what the cause names; the supervisor starts it again, and agents run on meanwhile"),
-    )
+/// With the exit code of an error that goes away, or of one that stays until a person has done something.
+fn stopped(what: &str, remedy: Remedy, error: &dyn std::error::Error) -> Failure {
+    let (code, message, help) = match remedy {
+        Remedy::Room => (
+            "BW0345",
+            format!("the {what} stops: the disk is full"),
+            "make room on the disk of the state directory; the supervisor starts it again, and agents run on meanwhile",
+        ),
+        Remedy::Version => (
+            "BW0346",
+            format!("the {what} stops: its store is not one that this version can use"),
+            "do as the cause says; nothing was changed",
+        ),
+        Remedy::Restore => (
+            "BW0347",
+            format!("the {what} stops: its store is damaged"),
+            "end `serve` and put back a backup with `bellwether restore DIR`; without one, move the file that is named \
+             to another place, which begins its history anew; agents run on meanwhile",
+        ),
+        Remedy::Named => (
+            "BW0318",
+            format!("the {what} stops"),
+            "mend what the cause names; the supervisor starts it again, and agents run on meanwhile",
+        ),
+    };
+    let told = Diagnostic::new(code, message).because(chain(error)).help(help);
+    match remedy {
+        Remedy::Room | Remedy::Named => Failure::error(told),
+        Remedy::Version | Remedy::Restore => Failure::invalid(vec![told]),
+    }
 }

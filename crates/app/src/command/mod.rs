@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod agent;
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod drill;
@@ -10,6 +11,7 @@ pub(crate) mod internal;
 pub(crate) mod legacy_agent;
 pub(crate) mod load;
 pub(crate) mod plan;
+pub(crate) mod restore;
 pub(crate) mod rollout;
 pub(crate) mod serve;
 pub(crate) mod sim_ollama;

@@ -25,11 +25,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{lock::Lock, state::State};
+use crate::failure::Exit;
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 /// A child that lived this long did not die of how it was started.
 const LIVED: Duration = Duration::from_secs(10);
+/// Between two tries of a child that cannot go on before a person has done something.
+const LASTING_PAUSE: Duration = Duration::from_secs(30);
 const LOG_MAX_BYTES: u64 = 16 << 20;
 const LOG_BEAT: Duration = Duration::from_secs(5);
 
@@ -47,12 +50,20 @@ pub(super) struct Role {
     socket: Option<PathBuf>,
 }
 
+/// How the child last died, and how often it has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Deaths {
+    pub(super) times: u32,
+    pub(super) last: String,
+    /// It will die of the same again until a person has done something.
+    pub(super) lasting: bool,
+}
+
 /// A child that is kept running.
 pub(super) struct Kept {
     pub(super) name: &'static str,
     pub(super) log: PathBuf,
-    /// How the child last died, and how often it has.
-    pub(super) deaths: watch::Receiver<(u32, String)>,
+    pub(super) deaths: watch::Receiver<Deaths>,
     stop: CancellationToken,
     grace: watch::Sender<Duration>,
     keeping: JoinHandle<()>,
@@ -125,7 +136,7 @@ impl Role {
 impl Kept {
     pub(super) fn keep(role: Role) -> Self {
         let (name, log) = (role.name, role.log.clone());
-        let (died, deaths) = watch::channel((0, String::new()));
+        let (died, deaths) = watch::channel(Deaths::default());
         let (grace, granted) = watch::channel(Duration::ZERO);
         let stop = CancellationToken::new();
         let keeping = tokio::spawn(keep(role, died, stop.clone(), granted));
@@ -142,16 +153,12 @@ impl Kept {
     }
 }
 
-async fn keep(
-    role: Role,
-    died: watch::Sender<(u32, String)>,
-    stop: CancellationToken,
-    grace: watch::Receiver<Duration>,
-) {
+async fn keep(role: Role, died: watch::Sender<Deaths>, stop: CancellationToken, grace: watch::Receiver<Duration>) {
     let mut back_off = BACK_OFF_FIRST;
+    let mut told = String::new();
     while !stop.is_cancelled() {
         let began = Instant::now();
-        let why = match role.start() {
+        let (why, lasting) = match role.start() {
             Ok(process) => {
                 tracing::info!(child = role.name, pid = process.pid(), "started");
                 tokio::select! {
@@ -162,32 +169,37 @@ async fn keep(
                     }
                 }
             }
-            Err(error) => format!("cannot be started: {error}"),
+            Err(error) => (format!("cannot be started: {error}"), false),
         };
         if began.elapsed() >= LIVED {
             back_off = BACK_OFF_FIRST;
         }
-        eprintln!("the {} {why}; starting it again in {} ms", role.name, back_off.as_millis());
-        tracing::warn!(child = role.name, why, "died");
-        died.send_modify(|(times, last)| {
-            *times += 1;
-            *last = why;
-        });
+        let pause = if lasting { LASTING_PAUSE } else { back_off };
+        // What stays as it is is said once.
+        if !lasting || told != why {
+            eprintln!("the {} {why}; starting it again in {} ms", role.name, pause.as_millis());
+        }
+        tracing::warn!(child = role.name, why, lasting, "died");
+        told.clone_from(&why);
+        died.send_modify(|deaths| *deaths = Deaths { times: deaths.times + 1, last: why, lasting });
         tokio::select! {
-            () = tokio::time::sleep(back_off) => {}
+            () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return,
         }
         back_off = (back_off * 2).min(BACK_OFF_MAX);
     }
 }
 
-/// Until it has ended, and then how.
-async fn watch_over(role: &Role, process: &Process) -> String {
+/// Until it has ended, and then how, and whether it would only end in the same way again.
+async fn watch_over(role: &Role, process: &Process) -> (String, bool) {
     let mut beat = tokio::time::interval(LOG_BEAT);
     loop {
         tokio::select! {
             ended = process.ended() => {
-                return match ended.and_then(|()| process.reap()) {
+                let lasting = |code: i32| code == i32::from(Exit::Invalid as u8);
+                let reaped = ended.and_then(|()| process.reap());
+                let code = reaped.as_ref().ok().and_then(|status| status.as_ref()?.exit_status());
+                let how = match reaped {
                     Ok(Some(status)) => {
                         match (status.exit_status(), status.terminating_signal()) {
                             (Some(code), _) => {
@@ -201,10 +213,14 @@ async fn watch_over(role: &Role, process: &Process) -> String {
                     Ok(None) => "ended".to_owned(),
                     Err(error) => format!("is out of sight: {error}"),
                 };
+                return (how, code.is_some_and(lasting));
             }
             _ = beat.tick() => {
-                if let Err(error) = logs::bound(&role.log, LOG_MAX_BYTES) {
-                    tracing::warn!(child = role.name, %error, "cannot cut its log");
+                // The supervisor's own grows as well, and has nobody else who looks after it.
+                for log in [&role.log, &role.log.with_file_name("supervisor.log")] {
+                    if let Err(error) = logs::bound(log, LOG_MAX_BYTES) {
+                        tracing::warn!(log = %log.display(), %error, "cannot cut a log");
+                    }
                 }
             }
         }
@@ -229,10 +245,10 @@ async fn end(name: &str, process: &Process, grace: Duration) {
     }
 }
 
-/// The last error in the log, shortened: what a person wants to see first.
+/// The last error in the log with its cause and what to do, shortened: what a person wants to see first.
 fn last_words(log: &Path) -> Option<String> {
     const TAIL_BYTES: u64 = 4096;
-    const SHOWN_MAX: usize = 300;
+    const SHOWN_MAX: usize = 1200;
     use std::io::{Read, Seek, SeekFrom};
     let mut file = File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
@@ -240,7 +256,13 @@ fn last_words(log: &Path) -> Option<String> {
     let mut tail = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut tail).ok()?;
     let text = String::from_utf8_lossy(&tail);
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines().rfind(|line| line.starts_with("error")).or_else(|| lines().next_back())?;
-    Some(line.chars().take(SHOWN_MAX).collect())
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let words = match lines.iter().rposition(|line| line.starts_with("error")) {
+        Some(at) => {
+            let more = lines[at + 1..].iter().map_while(|line| line.strip_prefix("= "));
+            std::iter::once(lines[at]).chain(more).collect::<Vec<_>>().join("; ")
+        }
+        None => (*lines.last()?).to_owned(),
+    };
+    Some(words.chars().take(SHOWN_MAX).collect())
 }

@@ -19,12 +19,12 @@ use tokio::time::Instant;
 use super::failures;
 use crate::failure::Failure;
 
-pub(super) const FILE: &str = "lock";
+pub(crate) const FILE: &str = "lock";
 
 /// What a supervisor that died leaves ends within this.
 const AFTERLIFE: Duration = Duration::from_secs(5);
 
-pub(super) struct Lock {
+pub(crate) struct Lock {
     file: File,
 }
 
@@ -37,7 +37,7 @@ struct Holder {
 
 impl Lock {
     /// With `take_over` the holder is killed first, and is seen to be dead before this returns.
-    pub(super) async fn take(state: &Path, take_over: bool) -> Result<Self, Failure> {
+    pub(crate) async fn take(state: &Path, take_over: bool) -> Result<Self, Failure> {
         let help = "check who owns the directory, and that its file system is local";
         let path = state.join(FILE);
         let unusable = |error: io::Error| failures::state(state, format!("{}: {error}", path.display()), help);
@@ -69,8 +69,25 @@ impl Lock {
         Ok(Self { file })
     }
 
+    /// For a moment in which nobody serves. None if somebody does.
+    pub(crate) fn if_free(state: &Path) -> Result<Option<Self>, Failure> {
+        let help = "check who owns the directory, and that its file system is local";
+        let path = state.join(FILE);
+        let unusable = |error: io::Error| failures::state(state, format!("{}: {error}", path.display()), help);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = open.map_err(unusable)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                write_own(&mut file).map_err(unusable)?;
+                Ok(Some(Self { file }))
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(unusable(error.into())),
+        }
+    }
+
     /// For a child to hold beside this one.
-    pub(super) fn share(&self) -> io::Result<File> {
+    pub(crate) fn share(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 }

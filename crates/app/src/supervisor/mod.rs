@@ -5,12 +5,13 @@
 //! itself, agents run on until someone says otherwise.
 
 pub(crate) mod child;
-mod failures;
+pub(crate) mod failures;
 mod keeper;
 mod listen;
-mod lock;
+pub(crate) mod lock;
+pub(crate) mod put_back;
 mod ready;
-mod state;
+pub(crate) mod state;
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,6 +20,7 @@ use bellwether_drivers::{
     host, linux,
     process::{Config, ProcessDriver},
 };
+use bellwether_store::{GATEWAY, JOURNAL, refuse_later};
 use serde::Serialize;
 use tokio::{
     net::UnixListener,
@@ -30,6 +32,7 @@ use self::{
     keeper::{Kept, Role},
     listen::{Entrance, control_listener},
     lock::Lock,
+    ready::Ready,
     state::State,
 };
 use crate::{
@@ -74,7 +77,12 @@ pub(crate) async fn serve(options: Options) -> Outcome {
     let mut signals = Signals::listen()?;
     let state = State::open(&options.state)?;
     let lock = Lock::take(state.path(), options.take_over).await?;
+    put_back::finish(state.path()).map_err(|error| failures::put_back(state.path(), &error))?;
     state.claim(&options.spec.fleet)?;
+    for kind in [GATEWAY, JOURNAL] {
+        let refused = refuse_later(&state.path().join(kind.file), kind);
+        refused.map_err(|refused| failures::later_store(&refused))?;
+    }
     child::log_to_file(&state.log("supervisor"));
     let entrance = Entrance::open(options.listen).await?;
     let control = control_listener(options.control).await?;
@@ -91,7 +99,13 @@ pub(crate) async fn serve(options: Options) -> Outcome {
     let api = control.address;
     let serving = Serving::start(&state, &lock, entrance, control)?;
     let began = tokio::select! {
-        ready = ready::wait(&state, api, &serving.gateway, &serving.controller) => ready.and_then(|()| announce(&reached, options.json)),
+        ready = ready::wait(&state, api, &serving.gateway, &serving.controller) => ready.and_then(|ready| match ready {
+            Ready::Both => announce(&reached, options.json),
+            Ready::GatewayAlone(_told) => {
+                eprint!("{}", failures::no_controller(&reached.gateway, &state.log("controller")));
+                Ok(())
+            }
+        }),
         () = signals.next() => return serving.end(&mut signals, options.stop_agents).await,
     };
     if let Err(failure) = began {

@@ -19,11 +19,23 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// A child that dies this often before it was ever ready will not become ready by more of the same.
 const DEATHS_MAX: u32 = 3;
 
-pub(super) async fn wait(state: &State, api: SocketAddr, gateway: &Kept, controller: &Kept) -> Result<(), Failure> {
+/// What answers.
+pub(super) enum Ready {
+    Both,
+    /// The controller cannot go on before a person has done something. Traffic needs only the gateway.
+    GatewayAlone(String),
+}
+
+pub(super) async fn wait(state: &State, api: SocketAddr, gateway: &Kept, controller: &Kept) -> Result<Ready, Failure> {
     let deadline = Instant::now() + READY_MAX;
     let socket = state.path().join("gateway.sock");
     until(gateway, deadline, || link_answers(&socket)).await?;
-    until(controller, deadline, || api_answers(api)).await
+    let answered = until(controller, deadline, || api_answers(api)).await;
+    let deaths = controller.deaths.borrow().clone();
+    match answered {
+        Err(_) if deaths.lasting => Ok(Ready::GatewayAlone(deaths.last)),
+        answered => answered.map(|()| Ready::Both),
+    }
 }
 
 async fn until<F: Future<Output = Result<(), String>>>(
@@ -37,9 +49,9 @@ async fn until<F: Future<Output = Result<(), String>>>(
             Ok(Err(why)) => why,
             Err(_elapsed) => "it does not answer".to_owned(),
         };
-        let (deaths, last) = child.deaths.borrow().clone();
-        if deaths >= DEATHS_MAX {
-            return Err(failures::not_ready(child.name, &format!("it {last}"), &child.log));
+        let deaths = child.deaths.borrow().clone();
+        if deaths.lasting || deaths.times >= DEATHS_MAX {
+            return Err(failures::not_ready(child.name, &format!("it {}", deaths.last), &child.log));
         }
         if Instant::now() >= deadline {
             return Err(failures::not_ready(child.name, &why, &child.log));

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 const MARK: &str = "bellwether.json";
 const FORMAT: u32 = 1;
 
-pub(super) struct State {
+pub(crate) struct State {
     path: PathBuf,
 }
 
@@ -29,7 +29,7 @@ struct Mark {
 
 impl State {
     /// Makes the directory where there is none. One that holds anything else is left alone.
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let unusable = |error: io::Error| {
             failures::state(path, error, "choose another directory with --state, or make this one yours")
         };
@@ -52,7 +52,7 @@ impl State {
     }
 
     /// Checks the mark, or sets it. The lock must be held.
-    pub(super) fn claim(&self, fleet: &str) -> Result<(), Failure> {
+    pub(crate) fn claim(&self, fleet: &str) -> Result<(), Failure> {
         let path = self.path.join(MARK);
         let refuse = |why: String, help: &str| Err(failures::state(&self.path, why, help));
         match fs::read(&path) {
@@ -79,7 +79,18 @@ impl State {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// One that is there, untouched.
+    pub(crate) fn open_if_there(path: &Path) -> Option<Self> {
+        path.join(MARK).exists().then(|| Self { path: path.to_owned() })
+    }
+
+    /// Whose it is, where it is somebody's.
+    pub(crate) fn fleet(&self) -> Option<String> {
+        let text = fs::read(self.path.join(MARK)).ok()?;
+        serde_json::from_slice::<Mark>(&text).ok().map(|mark| mark.fleet)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

@@ -86,6 +86,11 @@ fn held(rollout: &RolloutView, paused: &PauseReason) -> Vec<String> {
             "`bellwether check` looks at the model server and the machine.".to_owned(),
             on_or_back,
         ],
+        PauseReason::DiskFull { why } => vec![
+            format!("Make room on the disk of the state directory: {why}."),
+            format!("Then `bellwether rollout resume {id}` goes on; it holds room for the way back again first."),
+            format!("`bellwether rollout rollback {id}` goes back now: what that needs was held back."),
+        ],
         PauseReason::PartlyRolledBack { why } => {
             let gone: Vec<&str> =
                 rollout.retreats.iter().flat_map(|part| &part.agents).map(|agent| agent.as_str()).collect();
@@ -132,6 +137,9 @@ fn rolled_back(rollout: &RolloutView) -> Vec<String> {
     ));
     match &record.trigger {
         Trigger::Operator { .. } | Trigger::Drill => {}
+        Trigger::Unrecorded { .. } => {
+            lines.push("Make room on the disk of the state directory, then start again.".to_owned())
+        }
         Trigger::Alarm(alarm) if alarm.shared => lines.push(format!(
             "Mend that, and start again: blue suffered as well, so release {} need not be at fault.",
             rollout.release
@@ -174,6 +182,9 @@ fn look(record: &RollbackRecord) -> String {
         Trigger::CrashLoop { agent, .. } => format!("Look at the log of green's {agent}: it ended by itself."),
         Trigger::OutOfMemory { agent, .. } => format!("Look for a leak in green's {agent}."),
         Trigger::Drill => String::new(),
+        Trigger::Unrecorded { .. } => {
+            "What fired is in logs/controller.log; the journal had no room for it.".to_owned()
+        }
         Trigger::Alarm(alarm) => {
             let agents = some(alarm.agents.iter().map(|agent| agent.as_str()), 3);
             let whom = if agents.is_empty() { "green".to_owned() } else { format!("green's {agents}") };

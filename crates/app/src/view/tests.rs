@@ -210,7 +210,7 @@ fn there_is_something_to_do_in_every_state() {
 
 fn status(rollout: RolloutView) -> Status {
     let controller = ControllerView { generation: Default::default(), agents: Vec::new(), rollout: Some(rollout) };
-    Status { fleet: "example".to_owned(), controller, live: Live::default() }
+    Status { fleet: "example".to_owned(), controller, live: Live::default(), disk: None }
 }
 
 #[test]

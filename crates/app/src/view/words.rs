@@ -49,6 +49,7 @@ pub(crate) fn paused(reason: &PauseReason) -> String {
         PauseReason::Asked { by, why } => format!("paused by {by}: {why}"),
         PauseReason::SharedFault { why } => format!("held: blue suffers as green does: {why}"),
         PauseReason::PartlyRolledBack { why } => format!("paused: a part was taken back: {why}"),
+        PauseReason::DiskFull { why } => format!("paused: the disk is full: {why}"),
     }
 }
 

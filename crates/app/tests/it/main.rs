@@ -13,6 +13,7 @@ mod serve;
 mod soak;
 #[path = "../../benches/soak/run/mod.rs"]
 mod soak_run;
+mod stores;
 mod tap;
 mod tasks;
 mod world;

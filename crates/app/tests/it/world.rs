@@ -243,6 +243,10 @@ impl World {
         child(self.serve.pid(), role).and_then(|pid| u32::try_from(pid).ok())
     }
 
+    pub(crate) fn signal_serve(&self, name: &str) {
+        self.serve.signal(name);
+    }
+
     pub(crate) fn load(&self) -> Process {
         let fleet = self.dir.join("fleet.yaml").display().to_string();
         Process::start(&[

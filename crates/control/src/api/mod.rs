@@ -1,6 +1,7 @@
 //! The control API: `/v1` on a port of its own. Reads come from what the reactor published; writes go through
 //! the reactor and are answered when they are durable.
 
+mod backup;
 mod drill;
 mod instances;
 mod shared;
@@ -25,6 +26,7 @@ use bellwether_core::{
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use backup::BESIDE;
 pub(crate) use shared::Shared;
 use types::{Problem, ProblemDiagnostic, Report, ReportQuery, StartRequest, Status, VerbRequest};
 
@@ -35,6 +37,7 @@ pub(crate) async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>
         .route("/v1/status", get(status))
         .route("/v1/instances", get(instances::list))
         .route("/v1/plans", post(make_plan))
+        .route("/v1/backups", post(backup::make))
         .route("/v1/rollouts", get(list).post(start))
         .route("/v1/rollouts/{id}", get(show))
         .route("/v1/rollouts/{id}/report", get(report))
@@ -165,6 +168,11 @@ async fn ask<T>(shared: &Shared, input: Input, replied: oneshot::Receiver<Result
     match replied.await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(refusal @ Refusal::NoSuchRollout(_))) => Err(problem(StatusCode::NOT_FOUND, refusal.to_string(), &[])),
+        Ok(Err(refusal @ (Refusal::NoRoom { .. } | Refusal::CannotRecord(_)))) => {
+            let help = "`bellwether explain BW0345` says what is held back, and what goes on meanwhile";
+            let diagnostic = Diagnostic::new("BW0345", refusal.to_string()).help(help);
+            Err(problem(StatusCode::INSUFFICIENT_STORAGE, refusal.to_string(), &[diagnostic]))
+        }
         Ok(Err(refusal)) => Err(problem(StatusCode::CONFLICT, refusal.to_string(), &[])),
         Err(_dropped) => Err(gone()),
     }

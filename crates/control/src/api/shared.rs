@@ -39,6 +39,8 @@ pub(crate) struct Published {
     pub(crate) memory_bytes: u64,
     pub(crate) memory_peak_bytes: u64,
     pub(crate) seen: Seen,
+    /// Why nothing can be recorded.
+    pub(crate) disk: Option<String>,
 }
 
 impl Shared {
@@ -49,6 +51,7 @@ impl Shared {
             memory_bytes: 0,
             memory_peak_bytes: 0,
             seen: Seen::default(),
+            disk: None,
         };
         Self {
             spec,
@@ -60,13 +63,14 @@ impl Shared {
         }
     }
 
-    pub(crate) fn publish(&self, machine: &Controller, at: Now, usage: &UsageLog) {
+    pub(crate) fn publish(&self, machine: &Controller, at: Now, usage: &UsageLog, disk: Option<&str>) {
         self.published.store(Arc::new(Published {
             machine: machine.clone(),
             at,
             memory_bytes: usage.memory_bytes,
             memory_peak_bytes: usage.memory_peak_bytes,
             seen: usage.seen.clone(),
+            disk: disk.map(str::to_owned),
         }));
     }
 
@@ -116,7 +120,12 @@ impl Shared {
     pub(crate) fn status(&self) -> Status {
         let published = self.published();
         let controller: ControllerView = published.machine.view(published.at);
-        Status { fleet: self.spec.fleet.clone(), controller, live: self.live_figures(&published) }
+        Status {
+            fleet: self.spec.fleet.clone(),
+            controller,
+            live: self.live_figures(&published),
+            disk: published.disk.clone(),
+        }
     }
 
     fn live_figures(&self, published: &Published) -> Live {

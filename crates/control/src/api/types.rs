@@ -1,5 +1,7 @@
 //! What the control API says, as values that its clients share.
 
+use std::path::PathBuf;
+
 use bellwether_core::{
     analysis::Judgement,
     diagnostic::Diagnostic,
@@ -16,6 +18,23 @@ pub struct Status {
     #[serde(flatten)]
     pub controller: ControllerView,
     pub live: Live,
+    /// Why nothing can be recorded: the disk is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+}
+
+/// `POST /v1/backups`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackupRequest {
+    /// The folder that the backup becomes, as an absolute path on the controller's machine.
+    pub to: PathBuf,
+}
+
+/// What was backed up, and to where.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackedUp {
+    pub to: PathBuf,
+    pub manifest: bellwether_store::Manifest,
 }
 
 /// What the last seconds looked like, from the gateway's records.

@@ -131,7 +131,7 @@ fn phase_began(rollout: &Rollout, rollback_began: UnixMillis) -> UnixMillis {
 }
 
 fn beats(journal: PathBuf, from: UnixMillis, until: UnixMillis) -> Result<Vec<(UnixMillis, Beat)>, String> {
-    let read = Journal::open(&journal).and_then(|journal| journal.timed_usage(from.0, until.0));
+    let read = Journal::reader(&journal).and_then(|journal| journal.timed_usage(from.0, until.0));
     let samples = read.map_err(|error: Error| chain(&error))?;
     let parsed = samples.into_iter().map(|(at, text)| Ok((UnixMillis(at), serde_json::from_str(&text)?)));
     parsed.collect::<serde_json::Result<_>>().map_err(|error| error.to_string())

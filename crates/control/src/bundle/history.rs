@@ -1,15 +1,15 @@
-//! The journal, read once from its beginning: the slice that the bundle holds, and who each instance was. The
+//! The journal, read once from its newest snapshot: the slice that the bundle holds, and who each instance was. The
 //! journal knows instances by number; the machine that replays it knows who they are.
 
 use std::{collections::VecDeque, path::Path};
 
-use bellwether_core::{
-    rollout::{Command, Controller},
-    time::UnixMillis,
-};
+use bellwether_core::{rollout::Command, time::UnixMillis};
 
 use super::facts::{Entry, Member, Roster, Slice};
-use crate::{error::Error, journal::Journal};
+use crate::{
+    error::Error,
+    journal::{Journal, Memory},
+};
 
 /// Older events of the slice than these are left out.
 const ENTRIES_MAX: usize = 5000;
@@ -25,9 +25,14 @@ pub(super) struct History {
 pub(super) fn read(journal: &Path, from: UnixMillis) -> History {
     let mut entries = VecDeque::new();
     let mut history = History { slice: Slice { from, ..Slice::default() }, ..History::default() };
-    let mut machine = Controller::default();
-    let read = Journal::open(journal).and_then(|journal| {
-        journal.replay(|seq, now, event| {
+    let path = journal;
+    let read = Journal::reader(journal).and_then(|journal| {
+        let (after, Memory { mut machine, .. }) = journal.snapshot()?;
+        // Who was there when the snapshot was made was enrolled before anything that is told here.
+        for (instance, agent, side) in machine.instances() {
+            history.roster.insert(instance, Member { agent: agent.clone(), side, enrolled: UnixMillis::default() });
+        }
+        journal.events(after, |seq, now, event| {
             if now.wall >= from {
                 if entries.len() == ENTRIES_MAX {
                     entries.pop_front();
@@ -35,8 +40,11 @@ pub(super) fn read(journal: &Path, from: UnixMillis) -> History {
                 }
                 entries.push_back(Entry { seq, at: now.wall, event: event.clone() });
             }
-            let unreplayable =
-                |refusal: bellwether_core::rollout::Refusal| Error::Unreplayable { seq, why: refusal.to_string() };
+            let unreplayable = |refusal: bellwether_core::rollout::Refusal| Error::Unreplayable {
+                path: path.to_owned(),
+                seq,
+                why: refusal.to_string(),
+            };
             for command in machine.step(now, event).map_err(unreplayable)? {
                 if let Command::Enrol { instance, agent, side, .. } = command {
                     history.roster.insert(instance, Member { agent, side, enrolled: now.wall });

@@ -14,6 +14,7 @@ mod history;
 mod html;
 mod page;
 mod redact;
+mod retention;
 mod tails;
 mod tally;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use bellwether_core::{
@@ -89,6 +91,9 @@ pub(crate) async fn write(request: Request) -> Result<PathBuf, BundleError> {
     tokio::task::spawn_blocking(move || {
         let files = files::all(facts)?;
         folder::put(&folder, &files).map_err(|(path, source)| BundleError::Write { path, source })?;
+        if let Err(error) = folder.parent().map_or(Ok(0), |all| retention::tidy(all, SystemTime::now())) {
+            tracing::warn!(%error, "old evidence stays");
+        }
         Ok(folder)
     })
     .await?

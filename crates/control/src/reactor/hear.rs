@@ -1,6 +1,7 @@
 //! What the links, the health checks and the watch have to say, and what of it the machine is told.
 
 use bellwether_core::{
+    diagnostic::chain,
     id::RolloutId,
     observation::Second,
     port::{driver::DriverEvent, gateway::GatewayEvent},
@@ -10,7 +11,7 @@ use bellwether_core::{
 };
 
 use super::{Decisions, Reactor};
-use crate::error::Error;
+use crate::{error::Error, journal::Journal};
 
 /// Samples of memory, CPU and availability are kept this long.
 const SAMPLES_KEPT_S: u64 = 24 * 3600;
@@ -18,7 +19,7 @@ const SAMPLES_KEPT_S: u64 = 24 * 3600;
 const FAULT_MAX: usize = 300;
 
 impl Reactor {
-    pub(super) fn driver_said(&mut self, event: DriverEvent, decisions: &mut Decisions) -> Result<(), Error> {
+    pub(super) fn driver_said(&mut self, event: DriverEvent, decisions: &mut Decisions) {
         let event = match event {
             DriverEvent::Started { instance, pid: _ } => Event::Started { instance },
             DriverEvent::Exited { instance, exit } => {
@@ -34,19 +35,18 @@ impl Reactor {
                 let Now { mono, wall: at } = self.clock.now();
                 let beat = self.usage.beat(mono, &sample, host, &self.machine);
                 let alarms = self.watching.usage(&beat.for_watch(at, self.usage.host.cpus));
+                self.alarm(alarms, decisions);
                 match serde_json::to_string(&beat) {
-                    Ok(text) => self.journal.put_usage(at.0, &text, SAMPLES_KEPT_S * 1000)?,
+                    Ok(text) => self.sample(|journal| journal.put_usage(at.0, &text, SAMPLES_KEPT_S * 1000)),
                     Err(error) => tracing::error!(%error, "a sample of memory and CPU could not be written"),
                 }
-                self.alarm(alarms, decisions);
-                return Ok(());
+                return;
             }
         };
         self.step(event, decisions);
-        Ok(())
     }
 
-    pub(super) fn gateway_said(&mut self, event: GatewayEvent, decisions: &mut Decisions) -> Result<(), Error> {
+    pub(super) fn gateway_said(&mut self, event: GatewayEvent, decisions: &mut Decisions) {
         let event = match event {
             GatewayEvent::Polled { instance } => Event::Polled { instance },
             GatewayEvent::Empty { instance, revoked } => Event::Empty { instance, revoked },
@@ -63,10 +63,9 @@ impl Reactor {
             GatewayEvent::Second { record } => return self.second(*record, decisions),
         };
         self.step(event, decisions);
-        Ok(())
     }
 
-    fn second(&mut self, record: Second, decisions: &mut Decisions) -> Result<(), Error> {
+    fn second(&mut self, record: Second, decisions: &mut Decisions) {
         self.last_second = self.last_second.max(record.number);
         if let Some(rollout) = self.machine.rollout() {
             let alarms = self.watching.second(&record, rollout);
@@ -78,9 +77,25 @@ impl Reactor {
         }
         self.usage.seen.traffic = self.traffic.second(&record);
         let without_ready = u32::try_from(self.machine.without_ready_instance()).unwrap_or(u32::MAX);
-        self.journal.put_availability(record.number, without_ready, SAMPLES_KEPT_S)?;
+        self.sample(|journal| journal.put_availability(record.number, without_ready, SAMPLES_KEPT_S));
         self.shared.live(record);
-        Ok(())
+    }
+
+    /// A sample that cannot be written is missing, and nothing else comes of it.
+    fn sample(&mut self, put: impl FnOnce(&Journal) -> Result<(), Error>) {
+        if self.disk.spares_samples() {
+            return;
+        }
+        match put(&self.journal) {
+            Ok(()) => self.samples_lost = 0,
+            Err(error) => {
+                // At the first, and then ever more seldom.
+                self.samples_lost += 1;
+                if self.samples_lost.is_power_of_two() {
+                    tracing::warn!(error = chain(&error), lost = self.samples_lost, "samples cannot be written");
+                }
+            }
+        }
     }
 
     pub(super) fn missed(&mut self, rollout: RolloutId, records: Option<&[Second]>, decisions: &mut Decisions) {

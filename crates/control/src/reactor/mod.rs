@@ -5,6 +5,7 @@
 
 mod hear;
 mod look;
+mod record;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -15,7 +16,7 @@ use bellwether_core::{
     port::{driver::DriverEvent, gateway::GatewayEvent},
     rollout::{Command, Controller, Event, Refusal, Verb},
     spec::Spec,
-    time::{ClockWatch, Now},
+    time::{ClockWatch, Now, UnixMillis},
     watch::HealthCheck,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -26,12 +27,13 @@ use crate::{
     bundle,
     bundles::{self, Bundles},
     clock::Clock,
+    disk::Disk,
     effects::Effects,
     error::Error,
     evidence::Evidence,
     fleet,
     health::{Health, Target},
-    journal::Journal,
+    journal::{Journal, noted},
     links::News,
     measured::TrafficLog,
     usage::UsageLog,
@@ -81,6 +83,18 @@ pub(crate) struct Reactor {
     pub(crate) watching: Watching,
     pub(crate) health: Health,
     pub(crate) bundles: Bundles,
+    pub(crate) disk: Disk,
+    /// The last record that is in a snapshot.
+    pub(crate) last_snapshot: i64,
+    /// There may be old records to drop.
+    pub(crate) forgetting: bool,
+    /// See [`noted`].
+    pub(crate) decided: UnixMillis,
+    pub(crate) began: i64,
+    /// Samples in a row that could not be written.
+    pub(crate) samples_lost: u32,
+    /// What the machine has to be told before anything else.
+    pub(crate) first: Vec<Event>,
     pub(crate) shared: Arc<Shared>,
     /// The number of the last one-second record that was pushed.
     pub(crate) last_second: u64,
@@ -101,8 +115,10 @@ impl Reactor {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         if !self.machine.is_declared() {
             let agents = crate::run::declared(&self.spec);
-            self.take(vec![Input::World(Event::FleetDeclared { agents })]).await?;
+            self.first.push(Event::FleetDeclared { agents });
         }
+        let first = std::mem::take(&mut self.first).into_iter().map(Input::World).collect();
+        self.take(first).await?;
         self.follow();
         loop {
             let timeout = self.machine.next_timeout().map(|at| self.clock.instant(at));
@@ -112,11 +128,19 @@ impl Reactor {
                     None => std::future::pending().await,
                 }
             };
+            let again = async {
+                if self.disk.is_behind() {
+                    tokio::time::sleep(record::TRY_AGAIN).await;
+                } else {
+                    std::future::pending().await
+                }
+            };
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 () = due => batch.push(Input::World(Event::Tick)),
+                () = again => {}
                 received = self.inputs.recv_many(&mut batch, BATCH_MAX) => {
                     if received == 0 {
                         return Ok(());
@@ -128,6 +152,7 @@ impl Reactor {
                 () = shutdown.cancelled() => return Ok(()),
             }
             self.follow();
+            self.keep_house();
         }
     }
 
@@ -139,17 +164,16 @@ impl Reactor {
             match input {
                 Input::World(event) => self.step(event, &mut decisions),
                 Input::Driver(News::Up) | Input::Gateway(News::Up) => look = true,
-                Input::Driver(News::Event(event)) => self.driver_said(event, &mut decisions)?,
-                Input::Gateway(News::Event(event)) => self.gateway_said(event, &mut decisions)?,
+                Input::Driver(News::Event(event)) => self.driver_said(event, &mut decisions),
+                Input::Gateway(News::Event(event)) => self.gateway_said(event, &mut decisions),
                 Input::Start { plan, by, reply } => {
                     self.effects.launcher.learn(&plan.revisions);
-                    let result = self.try_step(Event::Planned { plan, by }, &mut decisions);
-                    let started =
-                        result.map(|()| Started { rollout: self.machine.rollout().map(|r| r.id).unwrap_or_default() });
+                    let started = self.start(plan, by, &mut decisions);
                     decisions.replies.push(Box::new(move || drop(reply.send(started))));
                 }
                 Input::Verb { verb, reply } => {
-                    let result = self.try_step(Event::Verb(verb), &mut decisions);
+                    let allowed = self.may_ask(&verb);
+                    let result = allowed.and_then(|()| self.try_step(Event::Verb(verb), &mut decisions));
                     decisions.replies.push(Box::new(move || drop(reply.send(result))));
                 }
                 Input::Watch { rollout, prepared } => {
@@ -175,19 +199,12 @@ impl Reactor {
         }
     }
 
-    async fn record_and_act(&mut self, decisions: Decisions) -> Result<(), Error> {
-        let Decisions { records, commands, replies } = decisions;
-        if !records.is_empty() {
-            self.last_record = self.journal.append(self.last_record, &records)?;
-        }
-        for reply in replies {
-            reply();
-        }
-        let questions = self.effects.carry_out(self.machine.generation(), commands).await;
-        for question in questions {
-            self.answer(question).await?;
-        }
-        Ok(())
+    fn start(&mut self, plan: Box<Plan>, by: String, decisions: &mut Decisions) -> Result<Started, Refusal> {
+        let reserve_bytes = self.prepared()?;
+        self.try_step(Event::Planned { plan, by }, decisions)?;
+        let rollout = self.machine.rollout().map(|rollout| rollout.id).unwrap_or_default();
+        self.try_step(Event::RollbackAuthorised { rollout, reserve_bytes }, decisions)?;
+        Ok(Started { rollout })
     }
 
     fn step(&mut self, event: Event, decisions: &mut Decisions) {
@@ -206,13 +223,15 @@ impl Reactor {
             tracing::info!(rollout = %rollout.id, state = ?rollout.state, "rollout moved");
         }
         self.usage.seen.happened(now.wall, &event, &self.machine);
+        let number = self.last_record + (self.disk.unwritten.len() + decisions.records.len()) as i64 + 1;
+        (self.decided, self.began) = noted((self.decided, self.began), number, now, &event);
         decisions.records.push((now, event));
         Ok(())
     }
 
     /// What goes along with the machine: its picture, the watch, the health checks and the evidence of rollbacks.
     fn follow(&mut self) {
-        self.shared.publish(&self.machine, self.clock.now(), &self.usage);
+        self.shared.publish(&self.machine, self.clock.now(), &self.usage, self.disk.full());
         if let Some(job) = self.watching.follow(self.machine.rollout()) {
             let spec = Arc::new(fleet::as_it_runs(&self.spec, &self.machine));
             self.effects.tasks.spawn(job.run(self.evidence(), spec, self.effects.inputs.clone()));

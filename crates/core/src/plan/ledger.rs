@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{AgentName, Side};
 
 /// An account of memory. A side of an agent holds at most one reservation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     ceiling_bytes: u64,
+    #[serde(with = "crate::pairs")]
     held: BTreeMap<(AgentName, Side), u64>,
     used_bytes: u64,
     peak_bytes: u64,

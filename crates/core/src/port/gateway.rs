@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,8 @@ pub enum GatewayIntent {
     Observe,
     /// One-second records after this number, at most 600 at a time.
     Seconds { after: u64 },
+    /// Write what the store holds at this moment to a file of its own. No question is answered meanwhile.
+    Copy { to: PathBuf },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     command::{Command, Window},
     event::{Event, Verb, VerbKind},
@@ -15,11 +17,15 @@ use super::{
 use crate::{
     id::{AgentName, Generation, InstanceId, RevisionId, RolloutId, Side},
     plan::Plan,
+    spec::unit::Size,
     time::{Nanos, Now},
 };
 
 /// Fleet and rollouts of one state directory. Equal event histories give equal controllers.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// Written down it is a snapshot: what it has taken need not be replayed. A field that is added needs a default, or the
+/// snapshots of earlier builds cannot be read; [`Controller::FORM`] says when an old form would be misread.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Controller {
     pub(crate) fleet: Fleet,
     pub(crate) timers: Timers,
@@ -48,6 +54,15 @@ pub enum Refusal {
     NotInPart(&'static str),
     #[error("a fleet is declared already in this state directory")]
     Declared,
+    #[error(
+        "the disk of the state directory has no room for the way back: {} have to be held back for it, and {} are free; \
+         make room there, and ask again",
+        Size(*.needed),
+        Size(*.free)
+    )]
+    NoRoom { needed: u64, free: u64 },
+    #[error("{0}; make room on the disk of the state directory, and ask again")]
+    CannotRecord(String),
 }
 
 impl Controller {
@@ -62,6 +77,9 @@ impl Controller {
         Ok(out)
     }
 
+    /// Of snapshots. Grows when a build would misread what an earlier one wrote, or the other way round.
+    pub const FORM: u32 = 1;
+
     /// When to send a [`Event::Tick`], on the monotonic clock.
     pub fn next_timeout(&self) -> Option<Nanos> {
         self.timers.next()
@@ -74,6 +92,17 @@ impl Controller {
 
     pub fn rollouts(&self) -> &[Rollout] {
         &self.rollouts
+    }
+
+    /// The number that the next instance gets.
+    pub fn next_instance(&self) -> InstanceId {
+        self.fleet.next_instance()
+    }
+
+    /// The rollout whose traffic goes back to blue, and may do so unrecorded.
+    pub fn may_act_unrecorded(&self) -> Option<RolloutId> {
+        let rollout = self.rollouts.last()?;
+        (rollout.authorised && rollout.is_going_back()).then_some(rollout.id)
     }
 
     pub fn generation(&self) -> Generation {
@@ -93,6 +122,11 @@ impl Controller {
     /// The agent and side that an instance sits on.
     pub fn seat_of(&self, instance: InstanceId) -> Option<(&AgentName, Side)> {
         self.fleet.seat_of(instance)
+    }
+
+    /// Who sits where.
+    pub fn instances(&self) -> impl Iterator<Item = (InstanceId, &AgentName, Side)> {
+        self.fleet.instances()
     }
 
     pub fn is_ready(&self, instance: InstanceId) -> bool {
@@ -153,6 +187,11 @@ impl Controller {
                 timers.rebase(self.last, now);
                 self.fleet.close_eyes();
             }
+            Event::Restored { next } => {
+                timers.rebase(self.last, now);
+                self.fleet.forget_instances(next, timers);
+                self.fleet.close_eyes();
+            }
             Event::Converge { running, gateway } => {
                 self.fleet.converge(now, &running, &gateway, timers, out);
                 if let Some(rollout) = self.rollouts.last() {
@@ -193,6 +232,22 @@ impl Controller {
             Event::Alarm { rollout, alarm } => {
                 if let Some(current) = self.rollouts.last_mut().filter(|r| r.id == rollout) {
                     current.alarmed(*alarm, &mut World { now, fleet: &mut self.fleet, timers, out });
+                }
+            }
+            Event::RollbackAuthorised { rollout, reserve_bytes: _ } => {
+                if let Some(current) = self.rollouts.last_mut().filter(|r| r.id == rollout) {
+                    current.authorised = true;
+                }
+            }
+            Event::DiskFull { why } => {
+                if let Some(current) = self.rollouts.last_mut() {
+                    current.disk_full(why);
+                }
+            }
+            Event::RollbackFound { rollout, next, why } => {
+                self.fleet.begin_numbers_at(next);
+                if let Some(current) = self.rollouts.last_mut().filter(|r| r.id == rollout) {
+                    current.found_rolled_back(why, &mut World { now, fleet: &mut self.fleet, timers, out });
                 }
             }
             Event::RollbackChecked { rollout, fault } => {

@@ -23,6 +23,11 @@ pub enum Event {
     },
     /// A controller has started on an existing journal: its monotonic clock has another origin.
     Restarted,
+    /// The stores were put back from a backup. Nothing of what ran when it was made runs any more, and no number below
+    /// `next` may be given to an instance, because one may have had it since.
+    Restored {
+        next: InstanceId,
+    },
     /// The world as it was found. Comes after a start and as the answer to [`super::Command::Observe`].
     Converge {
         running: BTreeSet<InstanceId>,
@@ -100,6 +105,23 @@ pub enum Event {
     Planned {
         plan: Box<Plan>,
         by: String,
+    },
+    /// So much of the disk is held back for undoing this rollout, in both stores together. From here on its traffic goes
+    /// back to blue even where that cannot be recorded.
+    RollbackAuthorised {
+        rollout: RolloutId,
+        reserve_bytes: u64,
+    },
+    /// The journal could not be written for want of room, and lives on what was held back for a rollback.
+    DiskFull {
+        why: String,
+    },
+    /// An earlier controller began to undo the rollout and could not record it. `next` is the first instance number that
+    /// it had not used.
+    RollbackFound {
+        rollout: RolloutId,
+        next: InstanceId,
+        why: String,
     },
     /// A trigger fired.
     Alarm {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     command::Command,
     event::FleetAgent,
@@ -19,7 +21,7 @@ use crate::{
     time::{Millis, Now, UnixMillis},
 };
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Agent {
     pub(crate) agent_type: AgentType,
     pub(crate) drain: Millis,
@@ -65,7 +67,7 @@ impl Agent {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct InFlight {
     generation: Generation,
     moves: Vec<Move>,
@@ -86,7 +88,7 @@ impl InFlight {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fleet {
     pub(crate) agents: BTreeMap<AgentName, Agent>,
     seats: BTreeMap<InstanceId, (AgentName, Side)>,
@@ -147,6 +149,29 @@ impl Fleet {
         }
     }
 
+    pub(crate) fn next_instance(&self) -> InstanceId {
+        self.next
+    }
+
+    /// No instance gets a number below this one.
+    pub(crate) fn begin_numbers_at(&mut self, next: InstanceId) {
+        self.next = self.next.max(next);
+    }
+
+    /// No instance of before is there any more: every seat is to be filled anew, and nobody failed.
+    pub(crate) fn forget_instances(&mut self, next: InstanceId, timers: &mut Timers) {
+        self.begin_numbers_at(next);
+        for instance in std::mem::take(&mut self.draining) {
+            timers.disarm(&Timer::Drain(instance));
+        }
+        self.seats.clear();
+        for (name, agent) in &mut self.agents {
+            agent.blue.vacate(timers);
+            agent.green.iter_mut().for_each(|green| green.vacate(timers));
+            self.dirty.insert(name.clone());
+        }
+    }
+
     pub(crate) fn agent_mut(&mut self, name: &AgentName) -> Option<&mut Agent> {
         self.dirty.insert(name.clone());
         self.agents.get_mut(name)
@@ -162,6 +187,10 @@ impl Fleet {
 
     pub(crate) fn seat_of(&self, instance: InstanceId) -> Option<(&AgentName, Side)> {
         self.seats.get(&instance).map(|(agent, side)| (agent, *side))
+    }
+
+    pub(crate) fn instances(&self) -> impl Iterator<Item = (InstanceId, &AgentName, Side)> {
+        self.seats.iter().map(|(instance, (agent, side))| (*instance, agent, *side))
     }
 
     pub(crate) fn blue_drains(&self, agent: &AgentName) -> bool {

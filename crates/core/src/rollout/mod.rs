@@ -11,6 +11,7 @@ mod controller;
 mod event;
 mod fleet;
 mod progress;
+pub mod reserve;
 mod room;
 mod seat;
 mod state;

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     id::{AgentName, Side},
     plan::{Budget, Ledger, Need},
 };
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Room {
     ledger: Ledger,
     needs: BTreeMap<AgentName, Need>,

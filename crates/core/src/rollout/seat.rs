@@ -402,6 +402,14 @@ impl Seat {
         timers.arm(Timer::BackOff(self.agent.clone(), self.side), now.mono + backoff);
     }
 
+    /// Its instance is gone by what was done to the whole fleet, and not by a fault of its own.
+    pub(crate) fn vacate(&mut self, timers: &mut Timers) {
+        let Some(instance) = self.is.instance() else { return };
+        self.disarm(instance, timers);
+        self.ready_at = None;
+        self.is = Is::Empty;
+    }
+
     pub(crate) fn try_again(&mut self) {
         if self.is == Is::BackOff {
             self.is = Is::Empty;

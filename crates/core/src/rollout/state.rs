@@ -115,6 +115,10 @@ pub enum PauseReason {
     PartlyRolledBack {
         why: String,
     },
+    /// The journal found no room on the disk. What was held back is left for the way back.
+    DiskFull {
+        why: String,
+    },
 }
 
 /// Why a rollout is being undone.
@@ -149,6 +153,10 @@ pub enum Trigger {
     Alarm(Box<Alarm>),
     /// The rollback is rehearsed (R51).
     Drill,
+    /// It was begun while nothing could be recorded, for a reason that an earlier controller knew.
+    Unrecorded {
+        why: String,
+    },
 }
 
 impl fmt::Display for Trigger {
@@ -168,6 +176,7 @@ impl fmt::Display for Trigger {
             }
             Self::Alarm(alarm) => write!(f, "{} ({}): {}", alarm.kind.name(), alarm.kind.requirement(), alarm.why),
             Self::Drill => f.write_str("drill (R51): the rollback is rehearsed"),
+            Self::Unrecorded { why } => write!(f, "begun while the journal could not be written: {why}"),
         }
     }
 }
@@ -178,14 +187,15 @@ impl Trigger {
         match self {
             Self::Operator { .. } | Self::Drill => false,
             Self::Alarm(alarm) => !alarm.shared,
-            Self::Gate { .. } | Self::CrashLoop { .. } | Self::OutOfMemory { .. } => true,
+            // Why it was begun is lost. What green still holds is given to blue rather than to a suspect.
+            Self::Gate { .. } | Self::CrashLoop { .. } | Self::OutOfMemory { .. } | Self::Unrecorded { .. } => true,
         }
     }
 
     /// When the clock of detection started (R46); none where nobody can know.
     fn harm_began(&self) -> Option<UnixMillis> {
         match self {
-            Self::Operator { .. } | Self::Gate { .. } | Self::Drill => None,
+            Self::Operator { .. } | Self::Gate { .. } | Self::Drill | Self::Unrecorded { .. } => None,
             // What never became ready had no traffic to harm.
             Self::CrashLoop { fault: Some(_), .. } => None,
             Self::CrashLoop { first, fault: None, .. } => Some(*first),
@@ -334,6 +344,9 @@ pub struct Rollout {
     /// When the wall clock was set while it was under way, in the time that the clock showed afterwards.
     #[serde(default)]
     pub clock_jumps: Vec<(UnixMillis, ClockJump)>,
+    /// Disk is held back for undoing it, and traffic may go back to blue unrecorded.
+    #[serde(default)]
+    pub authorised: bool,
 }
 
 /// Jumps of the clock kept of one rollout.
@@ -358,6 +371,7 @@ impl Rollout {
             rollback: None,
             retreats: Vec::new(),
             clock_jumps: Vec::new(),
+            authorised: false,
         }
     }
 

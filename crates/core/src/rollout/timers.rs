@@ -24,8 +24,9 @@ pub(crate) enum Timer {
     Stage,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Timers {
+    #[serde(with = "crate::pairs")]
     due: BTreeMap<Timer, Nanos>,
 }
 

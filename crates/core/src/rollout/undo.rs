@@ -110,6 +110,39 @@ impl Rollout {
         }
     }
 
+    /// No step further until a person has made room: what comes next could not be recorded, and so not be undone.
+    pub(crate) fn disk_full(&mut self, why: String) {
+        match self.state {
+            State::Preflight | State::Progressing { .. } | State::Validating { .. } => {
+                self.paused.get_or_insert(PauseReason::DiskFull { why });
+            }
+            // Nothing goes forward that could be held, and what goes back goes on.
+            State::Completed
+            | State::Committed
+            | State::RollingBack { .. }
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => {}
+        }
+    }
+
+    /// An earlier controller was on the way back and could not say so.
+    pub(crate) fn found_rolled_back(&mut self, why: String, world: &mut World<'_>) {
+        match self.state {
+            State::Preflight
+            | State::Progressing { .. }
+            | State::Validating { .. }
+            | State::Completed
+            | State::NeedsAttention => self.roll_back(Trigger::Unrecorded { why }, world),
+            State::RollingBack { .. } | State::RolledBack | State::Committed | State::PreflightFailed => {}
+        }
+    }
+
+    /// Whether its traffic is going back to blue, all of it or a part.
+    pub(crate) fn is_going_back(&self) -> bool {
+        matches!(self.state, State::RollingBack { .. }) || self.retreats.iter().any(Retreat::is_under_way)
+    }
+
     /// Whom a trigger takes back under the policy's scope; `None` is everybody.
     fn blamed_part(&self, agents: &[AgentName], types: Vec<AgentType>, fleet: &Fleet) -> Option<BTreeSet<AgentName>> {
         let part: BTreeSet<AgentName> = match self.plan.triggers.scope {
@@ -127,7 +160,11 @@ impl Rollout {
     pub(crate) fn failed_hard(&mut self, trigger: Trigger, world: &mut World<'_>) {
         let agent = match &trigger {
             Trigger::CrashLoop { agent, .. } | Trigger::OutOfMemory { agent, .. } => agent.clone(),
-            Trigger::Operator { .. } | Trigger::Gate { .. } | Trigger::Alarm(_) | Trigger::Drill => {
+            Trigger::Operator { .. }
+            | Trigger::Gate { .. }
+            | Trigger::Alarm(_)
+            | Trigger::Drill
+            | Trigger::Unrecorded { .. } => {
                 return self.roll_back(trigger, world);
             }
         };

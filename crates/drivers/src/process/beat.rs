@@ -38,7 +38,11 @@ pub(super) struct Measurer {
     cpu_micros: BTreeMap<InstanceId, u64>,
     /// Dead children of this process that were not reaped at the last beat.
     dead: HashSet<(u32, u64)>,
+    tidied: Option<Instant>,
 }
+
+/// How often what ended long ago is looked for.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
 /// What one beat found.
 struct Found {
@@ -89,10 +93,14 @@ fn publish(shared: &Shared, found: Found, took: Duration) {
 
 impl Measurer {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { machine: proc::machine()?, cpu_micros: BTreeMap::new(), dead: HashSet::new() })
+        Ok(Self { machine: proc::machine()?, cpu_micros: BTreeMap::new(), dead: HashSet::new(), tidied: None })
     }
 
     fn measure(&mut self, shared: &Shared) -> io::Result<Found> {
+        if self.tidied.is_none_or(|at| at.elapsed() >= TIDY_EVERY) {
+            self.tidied = Some(Instant::now());
+            shared.tidy();
+        }
         let running: Vec<Seen> = shared.registry().running().cloned().collect();
         let stats = proc::all()?;
         let leaders: HashMap<u32, InstanceId> =

@@ -9,6 +9,7 @@ mod beat;
 mod family;
 mod instance;
 mod launch;
+mod left;
 mod record;
 mod registry;
 mod sweep;
@@ -31,7 +32,6 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::record::RecordError;
 use self::{
     instance::{Ask, Order, Running},
     launch::Launcher,
@@ -39,9 +39,14 @@ use self::{
     registry::{Registry, Way},
     sweep::Sweeper,
 };
+pub use self::{
+    left::{Left, running},
+    record::RecordError,
+};
 use crate::{
     Driver, Events, Reply,
     linux::{self, Process, cgroup},
+    logs,
 };
 
 /// Events that may wait for the reader. Beats are dropped beyond it, nothing else is.
@@ -116,7 +121,7 @@ impl ProcessDriver {
             .and_then(|()| config.state.canonicalize())
             .map_err(|source| OpenError::State { path: config.state.clone(), source })?;
         let records = Records::open(state.join("instances"))?;
-        let known = records.load()?;
+        let (floor, known) = records.load()?;
         let owner = state.to_string_lossy().into_owned();
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let shared = Arc::new(Shared {
@@ -133,6 +138,7 @@ impl ProcessDriver {
             detached: CancellationToken::new(),
         });
         let driver = Self { shared, tasks: TaskTracker::new(), events: Mutex::new(Some(received)) };
+        driver.shared.registry().stand_on(floor);
         for record in known.into_values() {
             driver.take_up(record)?;
         }
@@ -265,6 +271,20 @@ impl Drop for ProcessDriver {
 }
 
 impl Shared {
+    /// Lets go of what ended long ago: records, and logs. What cannot be removed is tried again the next time.
+    fn tidy(&self) {
+        let (floor, gone) = self.registry().trim(record::ENDED_KEPT);
+        if let Err(error) = self.records.forget(floor, &gone) {
+            tracing::warn!(error = bellwether_core::diagnostic::chain(&error), "records of ended instances stay");
+        }
+        let living: std::collections::BTreeSet<u64> = self.registry().instances().map(|instance| instance.0).collect();
+        match logs::tidy(&self.launcher.logs, &living, std::time::SystemTime::now()) {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!(gone, "old logs were removed"),
+            Err(error) => tracing::warn!(%error, "old logs stay"),
+        }
+    }
+
     fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     instance::{Ask, Order},
-    record::Record,
+    record::{Floor, Record},
 };
 
 /// Commands to one instance that may wait while it is being started.
@@ -20,6 +20,8 @@ const INBOX_MAX: usize = 16;
 pub(super) struct Registry {
     live: BTreeMap<InstanceId, Entry>,
     ended: BTreeMap<InstanceId, Generation>,
+    /// Of those that ended so long ago that they are not remembered one by one.
+    floor: Floor,
 }
 
 /// An instance whose process is being started or runs.
@@ -76,6 +78,13 @@ impl Registry {
             let started = matches!(order.ask, Ask::Start { .. });
             return Way::Answer(if started { DriverAnswer::Taken } else { DriverAnswer::Unknown });
         }
+        if instance <= self.floor.instance {
+            if generation < self.floor.generation {
+                return Way::Answer(DriverAnswer::Stale { seen: self.floor.generation });
+            }
+            let started = matches!(order.ask, Ask::Start { .. });
+            return Way::Answer(if started { DriverAnswer::Taken } else { DriverAnswer::Unknown });
+        }
         match order.ask {
             Ask::Start { launch } => {
                 Way::Begin { launch, tell: order.tell, inbox: self.enter(instance, generation, None) }
@@ -125,6 +134,22 @@ impl Registry {
         self.ended.insert(instance, seen);
     }
 
+    pub(super) fn stand_on(&mut self, floor: Floor) {
+        self.floor = floor;
+    }
+
+    /// Lets go of the oldest of more than so many that have ended, and says which.
+    pub(super) fn trim(&mut self, kept: usize) -> (Floor, Vec<InstanceId>) {
+        let mut gone = Vec::new();
+        while self.ended.len() > kept
+            && let Some((instance, generation)) = self.ended.pop_first()
+        {
+            self.floor.raise(instance, generation);
+            gone.push(instance);
+        }
+        (self.floor, gone)
+    }
+
     /// It never ran: its number is free for another attempt.
     pub(super) fn forget(&mut self, instance: InstanceId) {
         self.live.remove(&instance);
@@ -134,5 +159,35 @@ impl Registry {
         let (hand, inbox) = mpsc::channel(INBOX_MAX);
         self.live.insert(instance, Entry { generation, hand, running });
         inbox
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(registry: &mut Registry, instance: u64, generation: u64, ask: Ask) -> DriverAnswer {
+        let (tell, _told) = oneshot::channel();
+        let order = Order { generation: Some(Generation(generation)), ask, tell };
+        match registry.way(InstanceId(instance), order) {
+            Way::Answer(answer) => answer,
+            Way::Handed | Way::Begin { .. } => panic!("it would run"),
+        }
+    }
+
+    #[test]
+    fn a_number_that_was_let_go_of_is_not_started_again_and_refuses_old_decisions() {
+        let mut registry = Registry::default();
+        for n in 1..=5 {
+            registry.ended(InstanceId(n), Generation(10 + n));
+        }
+        let (floor, gone) = registry.trim(2);
+        assert_eq!(gone, [1, 2, 3].map(InstanceId));
+        assert_eq!(floor, Floor { instance: InstanceId(3), generation: Generation(13) });
+        let stop = || Ask::Stop { grace: bellwether_core::time::Millis(1) };
+        assert_eq!(ask(&mut registry, 1, 13, stop()), DriverAnswer::Unknown);
+        assert_eq!(ask(&mut registry, 1, 12, stop()), DriverAnswer::Stale { seen: Generation(13) });
+        assert_eq!(ask(&mut registry, 4, 13, stop()), DriverAnswer::Stale { seen: Generation(14) });
+        assert_eq!(registry.trim(2), (floor, Vec::new()));
     }
 }

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use bellwether_store::{CopyError, GATEWAY, Refused, Remedy};
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 pub(crate) use self::{
@@ -40,16 +41,33 @@ pub enum StoreError {
     Open { path: PathBuf, source: rusqlite::Error },
     #[error("the store {path} is in use by another gateway")]
     InUse { path: PathBuf },
-    #[error("{path} is not a gateway store; nothing was changed in it")]
-    Foreign { path: PathBuf },
-    #[error(
-        "the store {path} was written by a newer build (schema {found}, this one knows {known}); nothing was changed in it"
-    )]
-    Newer { path: PathBuf, found: i32, known: i32 },
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the store cannot be kept as it is before its form changes, so nothing was changed")]
+    Keep(#[from] CopyError),
     #[error("the store {path} is damaged: {what}; nothing was changed in it")]
     Damaged { path: PathBuf, what: String },
     #[error("the store could not be {action}")]
     Failed { action: &'static str, source: rusqlite::Error },
+}
+
+impl StoreError {
+    /// What a person has to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Open { source, .. } | Self::Failed { source, .. } | Self::Keep(CopyError::Store { source, .. }) => {
+                Remedy::of(source)
+            }
+            Self::Refused(refused) => Remedy::of_refused(refused),
+            Self::Damaged { .. } => Remedy::Restore,
+            Self::Directory { .. } | Self::InUse { .. } | Self::Keep(CopyError::File { .. }) => Remedy::Named,
+        }
+    }
+
+    /// There is no room on the disk for what was to be written.
+    pub(crate) fn is_for_want_of_room(&self) -> bool {
+        matches!(self, Self::Failed { .. }) && self.remedy() == Remedy::Room
+    }
 }
 
 /// Names what was tried when the database refuses.
@@ -123,6 +141,15 @@ impl Store {
         Ok(())
     }
 
+    /// What is committed, as a file of its own. No transaction may be open.
+    pub(crate) fn copy(&self, to: &Path) -> Result<(), CopyError> {
+        bellwether_store::copy(&self.connection, to)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Undoes everything since the last commit. What is kept has to be loaded again.
     pub(crate) fn roll_back(&mut self) -> Result<(), StoreError> {
         self.in_transaction = false;
@@ -163,7 +190,7 @@ impl Store {
 fn explain(path: &Path, source: rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => StoreError::Foreign { path },
+        Some(ErrorCode::NotADatabase) => StoreError::Refused(Refused::Foreign { path, kind: GATEWAY.name }),
         Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, what: source.to_string() },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::InUse { path },
         _ => StoreError::Open { path, source },

@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
+use bellwether_store::{Found, GATEWAY, Kind, Refused, identify, keep, stamp};
 use rusqlite::Connection;
 
 use super::{StoreError, explain, outbox};
-
-/// "BWGW": tells our files from those of other programs.
-const APPLICATION: i32 = 0x4257_4757;
-const VERSION: i32 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -112,44 +109,44 @@ DROP TABLE tasks_1;
 /// Makes the tables in a file that is empty, brings an older one up to date, and refuses one that is not ours. Looks before it writes.
 pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let explain = |source| explain(path, source);
-    let number = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), (), |row| row.get::<_, i32>(0));
     // Held from the first read on, so that two gateways never work on one file.
     connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE").map_err(explain)?;
-    let application = number("application_id").map_err(explain)?;
-    let version = number("user_version").map_err(explain)?;
-    let tables: i64 =
-        connection.query_row("SELECT COUNT(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(explain)?;
-    let is_empty = tables == 0 && application == 0 && version == 0;
-    if !is_empty && application != APPLICATION {
-        return Err(StoreError::Foreign { path: path.to_owned() });
-    }
-    if version > VERSION {
-        return Err(StoreError::Newer { path: path.to_owned(), found: version, known: VERSION });
-    }
+    let found = identify(connection, path, GATEWAY).map_err(|refused| match refused {
+        Refused::Unreadable { source, .. } => explain(source),
+        refused @ (Refused::Foreign { .. } | Refused::Later { .. } | Refused::Damaged { .. }) => {
+            StoreError::Refused(refused)
+        }
+    })?;
+    let is_empty = found == Found::Nothing;
     if !is_empty {
         check(connection, path)?;
+    }
+    if found == Found::Schema(1) {
+        keep(connection, path, 1)?;
     }
     if is_empty {
         // Before anything is written, or it has no effect: pages that are free can be given back.
         connection.execute_batch("PRAGMA auto_vacuum=INCREMENTAL").map_err(explain)?;
     }
     connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;").map_err(explain)?;
+    let Kind { application, schema, .. } = GATEWAY;
     if is_empty {
         let all = format!(
             "BEGIN EXCLUSIVE; {TABLES} {TASKS} {SECONDS}
-             PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
+             PRAGMA application_id={application}; PRAGMA user_version={schema}; COMMIT;"
         );
         connection.execute_batch(&all).map_err(explain)?;
-    } else if version == 1 {
+    } else if found == Found::Schema(1) {
         let all = format!(
             "BEGIN EXCLUSIVE;
              DROP INDEX tasks_live; DROP INDEX tasks_seq; DROP INDEX tasks_finished;
              ALTER TABLE tasks RENAME TO tasks_1; {TASKS} {OUT_OF_1}
-             PRAGMA user_version={VERSION}; COMMIT;"
+             PRAGMA user_version={schema}; COMMIT;"
         );
         connection.execute_batch(&all).map_err(explain)?;
     }
-    connection.execute_batch(outbox::TABLE).map_err(explain)
+    connection.execute_batch(outbox::TABLE).map_err(explain)?;
+    stamp(connection).map_err(explain)
 }
 
 /// The small tables on which routing rests are checked whole. The large ones are checked as they are read.

@@ -260,6 +260,103 @@ fn a_file_of_the_version_before_keeps_everything() {
 }
 
 #[test]
+fn a_file_of_the_version_before_is_kept_as_it_was() {
+    let scratch = Scratch::new();
+    Connection::open(scratch.file()).unwrap().execute_batch(VERSION_1).unwrap();
+    for _ in 0..2 {
+        drop(Store::open(&scratch.file()).unwrap());
+    }
+    let kept = Connection::open(bellwether_store::kept(&scratch.file(), 1)).unwrap();
+    let number = |sql: &str| kept.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(number("PRAGMA user_version"), 1);
+    assert_eq!(number("SELECT count(*) FROM tasks WHERE body IS NOT NULL"), 3);
+}
+
+#[test]
+fn where_no_copy_can_be_kept_the_form_is_not_changed() {
+    let scratch = Scratch::new();
+    Connection::open(scratch.file()).unwrap().execute_batch(VERSION_1).unwrap();
+    let mut partial = bellwether_store::kept(&scratch.file(), 1).into_os_string();
+    partial.push(".partial");
+    std::fs::create_dir_all(PathBuf::from(partial).join("in-the-way")).unwrap();
+    let refused = Store::open(&scratch.file()).err().unwrap();
+    assert!(matches!(refused, StoreError::Keep(_)), "{refused}");
+    let version = Connection::open(scratch.file()).unwrap();
+    assert_eq!(version.query_row("PRAGMA user_version", (), |row| row.get::<_, i32>(0)).unwrap(), 1);
+}
+
+#[test]
+fn a_log_of_writes_that_is_cut_or_garbled_gives_what_was_committed_once_or_an_error() {
+    let scratch = Scratch::new();
+    let mut store = Store::open(&scratch.file()).unwrap();
+    let mut states = vec![store.load().unwrap().snapshot];
+    for change in history() {
+        write(&mut store, &[change]);
+        states.push(store.load().unwrap().snapshot);
+    }
+    let wal = |file: &Path| PathBuf::from(format!("{}-wal", file.display()));
+    let (file, log) = (std::fs::read(scratch.file()).unwrap(), std::fs::read(wal(&scratch.file())).unwrap());
+    let torn = scratch.0.join("torn.sqlite");
+    let loaded = |log: &[u8]| {
+        std::fs::write(&torn, &file).unwrap();
+        std::fs::write(wal(&torn), log).unwrap();
+        Store::open(&torn).and_then(|mut store| store.load()).map(|loaded| loaded.snapshot)
+    };
+    let mut found = std::collections::BTreeSet::new();
+    for cut in (0..log.len()).step_by(1733) {
+        match loaded(&log[..cut]) {
+            Ok(snapshot) => {
+                let at = states.iter().position(|state| *state == snapshot);
+                found.insert(at.unwrap_or_else(|| panic!("cut at {cut}: a state that never was")));
+            }
+            // Before the tables were made there is nothing that could be lost.
+            Err(error) => panic!("cut at {cut}: {error}"),
+        }
+        let mut garbled = log.clone();
+        garbled[cut] ^= 0x5a;
+        match loaded(&garbled) {
+            Ok(snapshot) => assert!(states.contains(&snapshot), "garbled at {cut}: a state that never was"),
+            Err(error) => assert_eq!(error.remedy(), Remedy::Restore, "garbled at {cut}: {error}"),
+        }
+    }
+    assert!(found.len() > 10, "{found:?}");
+}
+
+/// What a cutover of a fleet to blue takes, with leases that are taken from green, against what is held back for it.
+#[test]
+fn the_cutover_of_a_fleet_fits_into_half_of_what_is_held_back() {
+    const AGENTS: u64 = 131;
+    let scratch = Scratch::new();
+    let mut store = Store::open(&scratch.file()).unwrap();
+    for n in 1..=AGENTS {
+        let name: AgentName = format!("agent-with-a-long-name-{n}").as_str().into();
+        store.write(&Change::Enrolled { card: InstanceCard { agent: name.clone(), ..card(n) } }, b"").unwrap();
+        let queued = Task { agent: name, ..task(&format!("t{n}"), n) };
+        store.write(&Change::Queued { task: queued.clone() }, b"{}").unwrap();
+        store.write(&Change::Leased { id: queued.id, attempts: 1, lease: lease(n) }, b"").unwrap();
+    }
+    store.commit().unwrap();
+    let size = |ending: &str| std::fs::metadata(format!("{}{ending}", scratch.file().display())).unwrap().len();
+    store.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let before = size("");
+    let names = (1..=AGENTS).map(|n| AgentName::new(format!("agent-with-a-long-name-{n}")));
+    let moves: Vec<Move> =
+        names.clone().zip(1..).map(|(agent, n)| Move { agent, to: InstanceId(n), fallback: None }).collect();
+    store.write(&Change::Generation { generation: Generation(8), moves }, b"").unwrap();
+    for (agent, n) in names.zip(1..) {
+        let route = Route { active: Some(InstanceId(n)), fence: Fence(4), fallback: None };
+        store.write(&Change::Routed { agent, route }, b"").unwrap();
+        store.write(&Change::Retired { instance: InstanceId(n), limit: UnixMillis(1) }, b"").unwrap();
+        let end = bellwether_core::traffic::LeaseEnd::Revoked;
+        store.write(&Change::LeaseLost { task: task(&format!("t{n}"), n), end, lease: lease(n) }, b"").unwrap();
+    }
+    store.commit().unwrap();
+    let written = size("-wal") + size("").saturating_sub(before);
+    let held_back = bellwether_core::rollout::reserve::gateway_bytes(usize::try_from(AGENTS).unwrap());
+    assert!(2 * written <= held_back, "{written} of {held_back} bytes");
+}
+
+#[test]
 fn what_is_kept_is_counted_to_the_byte_and_gives_way_in_steps() {
     let scratch = Scratch::new();
     let mut store = Store::open(&scratch.file()).unwrap();
@@ -369,14 +466,14 @@ fn a_file_that_is_not_ours_is_left_as_it_is() {
     let garbage = vec![b'x'; 9000];
     std::fs::write(scratch.file(), &garbage).unwrap();
     let refused = Store::open(&scratch.file()).err().unwrap();
-    assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
+    assert!(matches!(refused, StoreError::Refused(Refused::Foreign { .. })), "{refused}");
     assert_eq!(std::fs::read(scratch.file()).unwrap(), garbage);
 
     let other = scratch.0.join("other.sqlite");
     Connection::open(&other).unwrap().execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)").unwrap();
     let before = std::fs::read(&other).unwrap();
     let refused = Store::open(&other).err().unwrap();
-    assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
+    assert!(matches!(refused, StoreError::Refused(Refused::Foreign { .. })), "{refused}");
     assert_eq!(std::fs::read(&other).unwrap(), before);
 }
 
@@ -387,7 +484,10 @@ fn a_file_of_a_newer_build_is_left_as_it_is() {
     Connection::open(scratch.file()).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
     let before = std::fs::read(scratch.file()).unwrap();
     let refused = Store::open(&scratch.file()).err().unwrap();
-    assert!(refused.to_string().contains("schema 9, this one knows 2"), "{refused}");
+    let text = refused.to_string();
+    assert!(text.contains(&format!("version {} and has schema 9", bellwether_store::BUILD)), "{text}");
+    assert!(text.contains("which knows 2") && text.contains("bellwether restore DIR"), "{text}");
+    assert_eq!(refused.remedy(), Remedy::Version);
     assert_eq!(std::fs::read(scratch.file()).unwrap(), before);
 }
 

@@ -13,7 +13,7 @@ use crate::{
     body::{self, Request, Response},
     desk::{Ask, CancelAnswer, Desk, ReviveAnswer, Seen, Unavailable, Wait},
     door::Door,
-    problem::{problem, unavailable},
+    problem::{no_room, problem, unavailable},
     store::Shown,
 };
 
@@ -54,6 +54,7 @@ pub(super) async fn retry(door: &Door, id: &TaskId) -> Result<Response, Response
         ReviveAnswer::Unknown => Err(unknown()),
         ReviveAnswer::NoAgent(detail) => Err(problem(StatusCode::NOT_FOUND, &detail)),
         ReviveAnswer::Full { retry_after } => Err(full(retry_after)),
+        ReviveAnswer::NoRoom => Err(no_room()),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     desk::{Ask, Submission, SubmitAnswer, Unavailable},
     door::Door,
     intake, limits,
-    problem::{problem, unavailable},
+    problem::{no_room, problem, unavailable},
 };
 
 const ID_MAX: usize = 200;
@@ -46,6 +46,7 @@ pub(super) async fn submit(door: &Door, request: Request) -> Result<Response, Re
         ),
         SubmitAnswer::NotFound(detail) => problem(StatusCode::NOT_FOUND, &detail),
         SubmitAnswer::Full { retry_after } => full(retry_after),
+        SubmitAnswer::NoRoom => no_room(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bellwether_core::{
+    diagnostic::chain,
     observation::Second,
     port::gateway::{GatewayAnswer, GatewayIntent, GatewayView, InstanceView},
     time::Now,
@@ -11,7 +12,7 @@ use bellwether_core::{
 
 use super::{Awaited, Writer};
 use crate::{
-    desk::{Ask, Page, Tell},
+    desk::{Ask, Page, ReviveAnswer, SubmitAnswer, TakenIn, Tell},
     store::StoreError,
     target::Target,
 };
@@ -24,6 +25,11 @@ pub(super) fn tell<T>(tell: Tell<T>, answer: T) {
 impl Writer {
     pub(super) fn answer(&mut self, now: Now, ask: Ask) -> Result<(), StoreError> {
         match ask {
+            Ask::Submit(_, tell) if self.room.is_full() => self.reply(tell, SubmitAnswer::NoRoom),
+            Ask::Revive { tell, .. } if self.room.is_full() => self.reply(tell, ReviveAnswer::NoRoom),
+            Ask::TakeIn { tell, .. } if self.room.is_full() => self.reply(tell, TakenIn::Refused),
+            // The keeper holds them until there is room. Nobody is told, so it does.
+            Ask::Spool(_, _) if self.room.is_full() => {}
             Ask::Submit(submission, tell) => {
                 let answer = self.submit(now, submission)?;
                 self.reply(tell, answer);
@@ -98,6 +104,7 @@ impl Writer {
                     self.reply(tell, found);
                 }
             }
+            // Worked off before everything else.
             Ask::Intent(intent, tell) => {
                 let answer = self.intent(now, intent)?;
                 self.reply(tell, answer);
@@ -114,7 +121,7 @@ impl Writer {
         self.replies.push(Box::new(move || tell(to, answer)));
     }
 
-    fn intent(&mut self, now: Now, intent: GatewayIntent) -> Result<GatewayAnswer, StoreError> {
+    pub(super) fn intent(&mut self, now: Now, intent: GatewayIntent) -> Result<GatewayAnswer, StoreError> {
         let mut changes = Vec::new();
         let refusal = match intent {
             GatewayIntent::Enrol { cards } => {
@@ -151,6 +158,13 @@ impl Writer {
                 }
                 Err(refusal) => Some(refusal.to_string()),
             },
+            GatewayIntent::Copy { to } => {
+                self.store.commit()?;
+                return Ok(match self.store.copy(&to) {
+                    Ok(()) => GatewayAnswer::Done { generation: self.traffic.generation() },
+                    Err(error) => GatewayAnswer::Refused { reason: chain(&error) },
+                });
+            }
             GatewayIntent::Observe => return Ok(GatewayAnswer::Observed(Box::new(self.observe()))),
             GatewayIntent::Seconds { after } => {
                 let records = self.store.seconds(after)?;

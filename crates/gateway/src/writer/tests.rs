@@ -157,3 +157,93 @@ async fn questions_that_came_together_fail_together() {
     assert!(small_told.await.is_err() && large_told.await.is_err());
     assert_eq!((w.traffic.queued(), w.store.load().unwrap().snapshot.tasks.len()), (0, 0));
 }
+
+/// Whatever else waits, and however little room there is.
+#[tokio::test]
+async fn a_cutover_that_finds_no_room_takes_what_was_held_back_and_tasks_are_told_why() {
+    let directory = Full::mount("cutover", 64);
+    let Some(directory) = directory else { return };
+    let mut w = writer(Store::open(&directory.0.join("gateway.sqlite")).unwrap());
+    let held = || std::fs::metadata(directory.0.join("gateway.reserve")).map_or(0, |meta| meta.len());
+    let whole = held();
+    assert!(whole > 0);
+    let card = |n: u64| InstanceCard {
+        instance: InstanceId(n),
+        agent: "a".into(),
+        agent_type: "worker".into(),
+        model: ModelName::new("m"),
+        side: Side::Blue,
+        token: InstanceToken::new(format!("token-{n}")),
+        address: Ipv4Addr::LOCALHOST,
+        upstream: None,
+        delivery: bellwether_core::spec::Delivery::Pull,
+    };
+    directory.fill();
+    let mut refused = None;
+    for n in 0..4000 {
+        match ask(&mut w, submit(&format!("t{n}"), 20_000)).await {
+            Ok(SubmitAnswer::Queued { .. }) => {}
+            other => {
+                refused = Some(other);
+                break;
+            }
+        }
+    }
+    assert!(matches!(refused, Some(Err(Unavailable))), "the first that finds no room is not promised");
+    let queued = w.traffic.queued();
+    assert!(matches!(ask(&mut w, submit("next", 1)).await, Ok(SubmitAnswer::NoRoom)), "and the next is told why");
+    assert_eq!(held(), whole, "tasks do not get what is held back");
+    for generation in 1..=300 {
+        let enrol = GatewayIntent::Enrol { cards: vec![card(generation)] };
+        let moves = vec![Move { agent: "a".into(), to: InstanceId(generation), fallback: None }];
+        let generation = Generation(generation);
+        let cut_over = GatewayIntent::CutOver { generation, moves, drain: Millis::ZERO, revoke: true };
+        for intent in [enrol, cut_over] {
+            let answer = ask(&mut w, |tell| Ask::Intent(intent, tell)).await.unwrap();
+            assert!(matches!(answer, GatewayAnswer::Done { .. }), "{generation}: {answer:?}");
+        }
+    }
+    assert_eq!(w.traffic.queued(), queued, "nothing was lost");
+    directory.clear();
+    assert!(matches!(ask(&mut w, submit("next", 1)).await, Ok(SubmitAnswer::Queued { .. })));
+    assert_eq!(held(), whole, "it is held back again");
+}
+
+/// A small disk of its own.
+struct Full(PathBuf);
+
+impl Full {
+    /// None where nothing may be mounted; the reason is printed.
+    fn mount(name: &str, mebibytes: u32) -> Option<Self> {
+        let path = std::env::temp_dir().join(format!("bw-full-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none"])
+            .arg(&path)
+            .output();
+        match mount {
+            Ok(done) if done.status.success() => Some(Self(path)),
+            other => {
+                println!("skipped: no file system of a limited size can be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        let zeros = [0; 4096];
+        while std::io::Write::write_all(&mut file, &zeros).is_ok() {}
+    }
+
+    fn clear(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        drop(std::process::Command::new("umount").arg("-l").arg(&self.0).status());
+        drop(std::fs::remove_dir(&self.0));
+    }
+}

@@ -92,6 +92,6 @@ async fn a_store_that_cannot_be_read_is_an_error_and_stays_as_it_is() {
     let config = world.config();
     let ended =
         tokio::task::spawn_blocking(|| bellwether_gateway::run(config, CancellationToken::new())).await.unwrap();
-    assert!(matches!(ended, Err(Error::Store(StoreError::Foreign { .. }))), "{ended:?}");
+    assert!(matches!(ended, Err(Error::Store(StoreError::Refused(_)))), "{ended:?}");
     assert_eq!(std::fs::read(world.store()).unwrap(), garbage);
 }

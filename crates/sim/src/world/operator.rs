@@ -32,7 +32,14 @@ impl World {
         let verb = match (rollout.state, &rollout.paused) {
             (State::NeedsAttention, _) => VerbKind::Rollback,
             (_, Some(PauseReason::ThinEvidence)) => VerbKind::Promote,
-            (_, Some(PauseReason::SharedFault { .. } | PauseReason::PartlyRolledBack { .. })) => VerbKind::Resume,
+            (
+                _,
+                Some(
+                    PauseReason::SharedFault { .. }
+                    | PauseReason::PartlyRolledBack { .. }
+                    | PauseReason::DiskFull { .. },
+                ),
+            ) => VerbKind::Resume,
             (_, Some(PauseReason::Asked { .. })) if self.chance.hit(0.3) => VerbKind::Resume,
             _ => return Ok(()),
         };

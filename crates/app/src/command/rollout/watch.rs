@@ -99,7 +99,10 @@ pub(crate) fn ended(rollout: &RolloutView) -> Option<Exit> {
                 // Whoever paused it will resume it.
                 None | Some(PauseReason::Asked { .. }) => None,
                 Some(
-                    PauseReason::ThinEvidence | PauseReason::SharedFault { .. } | PauseReason::PartlyRolledBack { .. },
+                    PauseReason::ThinEvidence
+                    | PauseReason::SharedFault { .. }
+                    | PauseReason::PartlyRolledBack { .. }
+                    | PauseReason::DiskFull { .. },
                 ) => Some(Exit::Undecided),
             }
         }

@@ -104,9 +104,11 @@ pub(super) fn refused(gateway: &Gateway, asked: Asked<'_>, answer: &Answer) -> F
             }
         },
         StatusCode::TOO_MANY_REQUESTS => full(answer, &detail),
-        StatusCode::SERVICE_UNAVAILABLE => Diagnostic::new("BW0397", "the gateway cannot take this for the moment")
-            .because(detail)
-            .help("check the free space of the state directory, then try again"),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE => {
+            Diagnostic::new("BW0397", "the gateway cannot take this for the moment")
+                .because(detail)
+                .help("check the free space of the state directory, then try again")
+        }
         _ => return strange(gateway, &format!("it answered with status {status}: {detail}")),
     };
     Failure { exit: Exit::Error, diagnostics: vec![told], told: Vec::new() }

@@ -138,6 +138,9 @@ fn told(event: &Event, roster: &Roster) -> Told {
         Event::FleetDeclared { agents } => row("fleet declared", plural(agents.len(), "agent", "agents"), Tone::Plain),
         Event::Restarted => row("controller restarted", String::new(), Tone::Open),
         Event::ClockJumped { jump } => row("wall clock set", jump.to_string(), Tone::Open),
+        Event::Restored { next } => {
+            row("put back from a backup", format!("instance numbers go on at {next}"), Tone::Open)
+        }
         Event::Converge { running, gateway } => row(
             "looked at the world",
             format!("{} running, generation {}", plural(running.len(), "instance", "instances"), gateway.generation),
@@ -194,6 +197,11 @@ fn told(event: &Event, roster: &Roster) -> Told {
             None => row("blue checked", "nothing stands against it".to_owned(), Tone::Good),
             Some(fault) => row("blue checked", fault.clone(), Tone::Open),
         },
+        Event::RollbackAuthorised { reserve_bytes, .. } => {
+            row("room held back", format!("{reserve_bytes} bytes for the way back"), Tone::Plain)
+        }
+        Event::DiskFull { why } => row("disk full", why.clone(), Tone::Bad),
+        Event::RollbackFound { why, .. } => row("rollback found", why.clone(), Tone::Bad),
         Event::Verb(verb) => row("asked for", asked(verb), Tone::Open),
     }
 }

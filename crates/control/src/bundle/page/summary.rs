@@ -236,6 +236,7 @@ fn look_at(facts: &Facts) -> Option<String> {
         Trigger::CrashLoop { agent, .. } => format!("To find the cause: read how the greens of {agent} ended, below: the last log lines and the exits in the journal."),
         Trigger::OutOfMemory { agent, .. } => format!("To find the cause: compare the memory of {agent} with its limit below. Give it more, or find out what it keeps."),
         Trigger::Operator { by, .. } => format!("Nothing fired: {by} decided. What the figures showed at that time is below."),
+        Trigger::Unrecorded { .. } => "To find the cause: the disk was full, so what fired is not in the journal; look for it in logs/controller.log of that time, and in the figures below.".to_owned(),
         Trigger::Drill => return None,
     })
 }

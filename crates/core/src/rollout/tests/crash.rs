@@ -12,7 +12,7 @@ use crate::{
     time::Millis,
 };
 
-type Script = fn() -> World;
+pub(super) type Script = fn() -> World;
 
 fn healthy() -> World {
     let mut world = World::new(3);
@@ -56,7 +56,7 @@ fn rollback_by_hand() -> World {
     world
 }
 
-const SCRIPTS: [(&str, Script, State); 6] = [
+pub(super) const SCRIPTS: [(&str, Script, State); 6] = [
     ("healthy", healthy, State::Committed),
     ("stopped standby", stopped_standby, State::Committed),
     ("harm, frozen standby", harm_with_frozen_standby, State::RolledBack),
@@ -66,7 +66,7 @@ const SCRIPTS: [(&str, Script, State); 6] = [
 ];
 
 /// One message or one deadline.
-fn one(world: &mut World) -> bool {
+pub(super) fn one(world: &mut World) -> bool {
     world.message() || world.tick()
 }
 

@@ -2,8 +2,11 @@
 
 mod clock;
 mod crash;
+mod disk;
 mod progress;
 mod questions;
+mod reserve;
+mod snapshot;
 mod trouble;
 mod tryout;
 mod undo;
