@@ -170,9 +170,9 @@ impl Told {
         let mut words = vec!["serve", "--fleet", &fleet, "--state", &state, "--listen", &listen];
         words.extend(["--control", "127.0.0.1:0", "--stop-agents", "--end-with-parent"]);
         let file = File::create(&stderr).expect("made");
-        let child =
-            Command::new(BIN).args(words).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        Self { child: child.spawn().expect("the binary starts"), stderr }
+        let mut serve = Command::new(BIN);
+        serve.args(words).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        Self { child: serve.spawn().expect("the binary starts"), stderr }
     }
 
     fn text(&self) -> String {
