@@ -217,10 +217,10 @@ impl Disk {
         if machine.rollout().is_none_or(|rollout| rollout.state.is_over()) {
             self.let_go();
         }
-        if self.full.is_none() {
+        let missing = self.wanted.saturating_sub(self.reserve.held());
+        if self.full.is_none() && missing == 0 {
             return;
         }
-        let missing = self.wanted.saturating_sub(self.reserve.held());
         let has_room = free_bytes(&self.state).is_ok_and(|free| free > missing + MARGIN_BYTES);
         if has_room && self.reserve.hold(self.wanted).is_ok() {
             tracing::info!("there is room on the disk again");

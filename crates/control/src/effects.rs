@@ -1,6 +1,8 @@
 //! Commands become requests on the links, in the order in which the machine gave them. Answers come back to
 //! the reactor as events; a link that breaks is answered by looking at the world again.
 
+use std::time::Duration;
+
 use bellwether_core::{
     id::{Generation, InstanceId, RolloutId},
     port::{
@@ -21,6 +23,9 @@ pub(crate) struct Effects {
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) tasks: JoinSet<()>,
 }
+
+/// Between a refusal of the gateway and what is made of it.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// What only the reactor can answer, because it needs the machine's state.
 #[derive(Debug)]
@@ -132,6 +137,10 @@ impl Effects {
         self.tasks.spawn(async move {
             match answer.wait().await {
                 Ok(answer) => {
+                    if matches!(answer, GatewayAnswer::Refused { .. }) {
+                        // It is asked again at once, and what stands in its way does not go away that fast.
+                        tokio::time::sleep(REFUSED_PAUSE).await;
+                    }
                     if let Some(event) = told(answer) {
                         send(&inputs, event).await;
                     }

@@ -95,10 +95,20 @@ impl Shell {
     /// Another process replays the journal.
     pub(crate) fn come_back(&mut self, now: Nanos) -> Result<(), Violation> {
         self.compare()?;
-        self.machine = self.shadow.clone();
+        self.machine = self.from_snapshot()?;
         self.up = true;
         self.origin = now;
         Ok(())
+    }
+
+    /// What was replayed, written down and read back: replay may begin at a snapshot.
+    fn from_snapshot(&self) -> Result<Controller, Violation> {
+        let read = serde_json::to_string(&self.shadow).and_then(|text| serde_json::from_str::<Controller>(&text));
+        match read {
+            Ok(machine) if machine == self.shadow => Ok(machine),
+            Ok(_) => violated("a snapshot is the state that it was made of", format!("after {} events", self.shadowed)),
+            Err(error) => violated("a snapshot can be stored", error.to_string()),
+        }
     }
 
     /// What was journaled gives the state that lives.

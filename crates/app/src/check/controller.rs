@@ -109,6 +109,11 @@ impl Controller {
                 format!("{} runs the fleet {:?}, and not the one in the file", self.url, status.fleet),
                 "name the right controller with --control, or the right file with --fleet",
             ),
+            Ok((Status { disk: Some(why), .. }, _)) => Check::failed(
+                API,
+                format!("{} cannot record anything: {why}", self.url),
+                "make room on the disk of the state directory; `bellwether explain BW0345` says what goes on meanwhile",
+            ),
             Ok((status, rollouts)) => {
                 let evidence = format!("{} runs {}", self.url, status.fleet);
                 match rollouts.last().filter(|last| !last.state.is_over()) {

@@ -217,7 +217,8 @@ async fn watch_over(role: &Role, process: &Process) -> (String, bool) {
             }
             _ = beat.tick() => {
                 // The supervisor's own grows as well, and has nobody else who looks after it.
-                for log in [&role.log, &role.log.with_file_name("supervisor.log")] {
+                let own = (role.name == "gateway").then(|| role.log.with_file_name("supervisor.log"));
+                for log in std::iter::once(&role.log).chain(&own) {
                     if let Err(error) = logs::bound(log, LOG_MAX_BYTES) {
                         tracing::warn!(log = %log.display(), %error, "cannot cut a log");
                     }

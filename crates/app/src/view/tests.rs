@@ -171,6 +171,8 @@ fn there_is_something_to_do_in_every_state() {
         ("held by a person", paused(json!({"reason": "asked", "by": "bob", "why": "lunch"}))),
         ("thin evidence", paused(json!({"reason": "thin_evidence"}))),
         ("shared fault", paused(json!({"reason": "shared_fault", "why": "connections to the model server fail"}))),
+        ("no room", paused(json!({"reason": "disk_full", "why": "the journal cannot be written"}))),
+        ("rolled back unrecorded", rolled_back_for(json!({"trigger": "unrecorded", "why": "error rate (R41)"}))),
         ("partly rolled back", partly),
         ("validating", rollout(json!({"state": "validating", "judging": false}), json!({}))),
         ("completed", rollout(json!({"state": "completed"}), json!({}))),

@@ -6,6 +6,8 @@
 mod hear;
 mod look;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, sync::Arc};
 
