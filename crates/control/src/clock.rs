@@ -25,7 +25,7 @@ impl Clock {
     }
 }
 
-fn wall() -> UnixMillis {
+pub(crate) fn wall() -> UnixMillis {
     // A clock before 1970 reads as 1970: deadlines then fall back to the monotonic clock.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

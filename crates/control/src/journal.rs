@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use bellwether_core::{rollout::Event, time::Now};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use crate::error::Error;
 
@@ -45,6 +45,17 @@ impl Journal {
              PRAGMA user_version = 1;",
         )
         .map_err(failed)?;
+        Ok(Self { db })
+    }
+
+    /// Only to replay it: one that is not there is not made, and one of an earlier schema not brought up to date.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::OpenJournal { path: path.to_owned(), source };
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        if found > SCHEMA {
+            return Err(Error::LaterSchema { path: PathBuf::from(path), found, known: SCHEMA });
+        }
         Ok(Self { db })
     }
 

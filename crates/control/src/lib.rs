@@ -6,7 +6,9 @@
 mod api;
 pub(crate) mod bundle;
 mod bundles;
+pub mod calendar;
 mod clock;
+pub mod edits;
 mod effects;
 mod error;
 mod evidence;
@@ -21,9 +23,11 @@ mod reactor;
 mod run;
 #[cfg(test)]
 mod samples;
+mod standing;
 mod usage;
 mod watching;
 
 pub use api::types;
 pub use error::Error;
 pub use run::{Config, run};
+pub use standing::{Standing, standing};

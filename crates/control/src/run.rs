@@ -88,7 +88,7 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
     let gateway_news = forward(&mut tasks, &inputs, Input::Gateway);
     let gateway = Link::open(&mut tasks, config.state.join("gateway.sock"), gateway::PROTOCOL, gateway_news);
     let evidence = Evidence { spec: spec.clone(), gateway: gateway.clone(), journal: journal_path.clone() };
-    let shared = Arc::new(Shared::new(spec.clone(), inputs.clone(), evidence));
+    let shared = Arc::new(Shared::new(spec.clone(), config.state.clone(), inputs.clone(), evidence));
     let listener = config.api.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(config.api));
     tasks.spawn(api::serve(listener.map_err(Error::Listen)?, shared.clone(), shutdown.clone()));
     let prober = Prober::new();

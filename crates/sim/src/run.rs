@@ -135,6 +135,7 @@ fn play(fleet: &Fleet, job: Job, tell: &mut Teller<'_>) -> Result<Outcome, (Viol
             Trigger::Alarm(_) => "alarm",
             Trigger::OutOfMemory { .. } => "out of memory",
             Trigger::Drill => "drill",
+            Trigger::WindowClosed { .. } => "window closed",
         }),
         needed_attention,
         took: world.now().since(bellwether_core::time::Nanos(0)),

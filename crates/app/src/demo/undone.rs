@@ -72,12 +72,15 @@ impl Rollback {
             | Trigger::Gate { .. }
             | Trigger::CrashLoop { .. }
             | Trigger::OutOfMemory { .. }
-            | Trigger::Drill => None,
+            | Trigger::Drill
+            | Trigger::WindowClosed { .. } => None,
         };
         let blamed = match &record.trigger {
             Trigger::Alarm(alarm) => alarm.agents.iter().map(ToString::to_string).collect(),
             Trigger::CrashLoop { agent, .. } | Trigger::OutOfMemory { agent, .. } => vec![agent.to_string()],
-            Trigger::Operator { .. } | Trigger::Gate { .. } | Trigger::Drill => Vec::new(),
+            Trigger::Operator { .. } | Trigger::Gate { .. } | Trigger::Drill | Trigger::WindowClosed { .. } => {
+                Vec::new()
+            }
         };
         let phase = rollout.phases.iter().rev().find(|phase| phase.record.is_some());
         Self {
@@ -149,6 +152,7 @@ fn name(trigger: &Trigger) -> String {
         Trigger::OutOfMemory { .. } => "out_of_memory".to_owned(),
         Trigger::Alarm(alarm) => alarm.kind.name().replace(' ', "_").to_lowercase(),
         Trigger::Drill => "drill".to_owned(),
+        Trigger::WindowClosed { .. } => "window_closed".to_owned(),
     }
 }
 

@@ -38,6 +38,7 @@ fn fired(trigger: &Trigger) -> String {
         | Trigger::Gate { .. }
         | Trigger::CrashLoop { .. }
         | Trigger::OutOfMemory { .. }
-        | Trigger::Drill => trigger.to_string(),
+        | Trigger::Drill
+        | Trigger::WindowClosed { .. } => trigger.to_string(),
     }
 }

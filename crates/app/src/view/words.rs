@@ -49,6 +49,8 @@ pub(crate) fn paused(reason: &PauseReason) -> String {
         PauseReason::Asked { by, why } => format!("paused by {by}: {why}"),
         PauseReason::SharedFault { why } => format!("held: blue suffers as green does: {why}"),
         PauseReason::PartlyRolledBack { why } => format!("paused: a part was taken back: {why}"),
+        PauseReason::Frozen { name, ends, .. } => format!("frozen by {name:?} until {ends}"),
+        PauseReason::WindowClosed => "paused: its window closed before it was done".to_owned(),
     }
 }
 

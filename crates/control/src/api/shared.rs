@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -18,13 +19,14 @@ use bellwether_core::{
 use tokio::sync::mpsc;
 
 use super::types::{HealthStatus, Live, SideLive, Status};
-use crate::{evidence::Evidence, measured::Seen, reactor::Input, usage::UsageLog};
+use crate::{edits, evidence::Evidence, measured::Seen, reactor::Input, usage::UsageLog};
 
 /// Seconds that the live figures cover.
 const LIVE_SECONDS: usize = 10;
 
 pub(crate) struct Shared {
     pub(crate) spec: Arc<Spec>,
+    pub(crate) state: PathBuf,
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) evidence: Evidence,
     published: ArcSwap<Published>,
@@ -42,7 +44,7 @@ pub(crate) struct Published {
 }
 
 impl Shared {
-    pub(crate) fn new(spec: Arc<Spec>, inputs: mpsc::Sender<Input>, evidence: Evidence) -> Self {
+    pub(crate) fn new(spec: Arc<Spec>, state: PathBuf, inputs: mpsc::Sender<Input>, evidence: Evidence) -> Self {
         let nothing = Published {
             machine: Controller::default(),
             at: Now::default(),
@@ -52,6 +54,7 @@ impl Shared {
         };
         Self {
             spec,
+            state,
             inputs,
             evidence,
             published: ArcSwap::from_pointee(nothing),
@@ -116,7 +119,8 @@ impl Shared {
     pub(crate) fn status(&self) -> Status {
         let published = self.published();
         let controller: ControllerView = published.machine.view(published.at);
-        Status { fleet: self.spec.fleet.clone(), controller, live: self.live_figures(&published) }
+        let edit = edits::noted(&self.state);
+        Status { fleet: self.spec.fleet.clone(), controller, live: self.live_figures(&published), edit }
     }
 
     fn live_figures(&self, published: &Published) -> Live {

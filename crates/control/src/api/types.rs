@@ -9,6 +9,8 @@ use bellwether_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::edits::FleetEdit;
+
 /// `GET /v1/status`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -16,6 +18,9 @@ pub struct Status {
     #[serde(flatten)]
     pub controller: ControllerView,
     pub live: Live,
+    /// The fleet file is not what runs: it was edited, and the edit is not taken yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<FleetEdit>,
 }
 
 /// What the last seconds looked like, from the gateway's records.
@@ -99,6 +104,12 @@ pub struct StartRequest {
     /// Rehearse the rollback on the first batch, and change nothing for good.
     #[serde(default)]
     pub drill: bool,
+    /// Also where the fleet file is not what runs.
+    #[serde(default)]
+    pub with_running_fleet: bool,
+    /// Why freeze windows should not count for this rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_freeze: Option<String>,
     pub by: String,
 }
 
@@ -120,6 +131,9 @@ pub struct VerbRequest {
     /// For a rollback of a part.
     #[serde(default)]
     pub only: Option<Only>,
+    /// To resume or promote in a freeze window: why it cannot wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_freeze: Option<String>,
 }
 
 /// `GET /v1/rollouts/{id}/report`

@@ -87,14 +87,19 @@ fn alarm(trigger: &Trigger) -> Option<&Alarm> {
         | Trigger::Gate { .. }
         | Trigger::CrashLoop { .. }
         | Trigger::OutOfMemory { .. }
-        | Trigger::Drill => None,
+        | Trigger::Drill
+        | Trigger::WindowClosed { .. } => None,
     }
 }
 
 fn one_agent(trigger: &Trigger) -> Option<&AgentName> {
     match trigger {
         Trigger::CrashLoop { agent, .. } | Trigger::OutOfMemory { agent, .. } => Some(agent),
-        Trigger::Operator { .. } | Trigger::Gate { .. } | Trigger::Alarm(_) | Trigger::Drill => None,
+        Trigger::Operator { .. }
+        | Trigger::Gate { .. }
+        | Trigger::Alarm(_)
+        | Trigger::Drill
+        | Trigger::WindowClosed { .. } => None,
     }
 }
 

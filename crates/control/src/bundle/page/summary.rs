@@ -236,6 +236,7 @@ fn look_at(facts: &Facts) -> Option<String> {
         Trigger::CrashLoop { agent, .. } => format!("To find the cause: read how the greens of {agent} ended, below: the last log lines and the exits in the journal."),
         Trigger::OutOfMemory { agent, .. } => format!("To find the cause: compare the memory of {agent} with its limit below. Give it more, or find out what it keeps."),
         Trigger::Operator { by, .. } => format!("Nothing fired: {by} decided. What the figures showed at that time is below."),
+        Trigger::WindowClosed { .. } => "Nothing fired: the rollout was not done when its window closed, and the fleet file says to go back then. See above what took longer than planned.".to_owned(),
         Trigger::Drill => return None,
     })
 }

@@ -1,9 +1,11 @@
 //! The controller in a world that answers at once: every state, every verb, every crash point.
 
 mod crash;
+mod freeze;
 mod progress;
 mod trouble;
 mod tryout;
 mod undo;
 mod verbs;
+mod window;
 mod world;
