@@ -404,6 +404,13 @@ const CODES: &[(&str, &str)] = &[
          freezes included; `rollout.at_end` says what happens when it closes.",
     ),
     (
+        "BW0343",
+        "The fleet file has other agents than this state directory, or gives one of them another type. What runs was not \
+         touched, and nothing was started. Agents are moved by rollouts, and cannot be added to a fleet or taken out of it \
+         yet: put the file back as it was, or end this fleet (`serve --stop-agents`, then Ctrl-C) and serve the new one \
+         from a state directory of its own.",
+    ),
+    (
         "BW0344",
         "`rollout.at_end` says what happens to a rollout that is not done when its window closes, and the file sets no \
          `rollout.window`. Write the time within which a rollout has to be done, or leave `at_end` out.",
