@@ -5,11 +5,15 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
+use bellwether_control::calendar;
 use bellwether_core::{
     diagnostic::Diagnostic,
-    spec::{Release, Sources, Spec, parse_fleet, parse_release},
+    plan::Plan,
+    spec::{Release, Sources, Spec, parse_fleet_in, parse_release},
+    time::UnixMillis,
 };
 
 use crate::failure::Failure;
@@ -40,7 +44,8 @@ pub(crate) fn load_fleet_and_sources(path: &Path) -> Result<(Spec, Vec<SourceFil
         Ok(text)
     };
     let name = path.display().to_string();
-    let spec = parse_fleet(&Sources { name: &name, text: &text, read: &read }).map_err(Failure::invalid)?;
+    let sources = Sources { name: &name, text: &text, read: &read };
+    let spec = parse_fleet_in(&sources, &calendar::knows_zone).map_err(Failure::invalid)?;
     let mut sources = vec![SourceFile { path: path.to_owned(), text }];
     sources.extend(beside.take());
     Ok((spec, sources))
@@ -58,6 +63,13 @@ pub(crate) fn read_release(path: &Path) -> Result<(String, String), Failure> {
     let name = path.display().to_string();
     parse_release(&name, &text).map_err(Failure::invalid)?;
     Ok((name, text))
+}
+
+/// The plan as it would be if it began now, among the freeze windows of its fleet.
+pub(crate) fn now(plan: Plan, spec: &Spec) -> Result<Plan, Vec<Diagnostic>> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    calendar::among(plan, &spec.rollout, now).map_err(|refused| vec![refused])
 }
 
 /// The memory of this machine or, where that is less, what a container lets its processes have.

@@ -6,8 +6,10 @@
 mod api;
 pub(crate) mod bundle;
 mod bundles;
+pub mod calendar;
 mod clock;
 mod disk;
+pub mod edits;
 mod effects;
 mod error;
 mod evidence;
@@ -22,6 +24,7 @@ mod reactor;
 mod run;
 #[cfg(test)]
 mod samples;
+mod standing;
 mod usage;
 mod watching;
 
@@ -29,3 +32,4 @@ pub use api::{BESIDE, types};
 pub use disk::{PUT_BACK, PutBack};
 pub use error::Error;
 pub use run::{Config, run};
+pub use standing::{Standing, standing};

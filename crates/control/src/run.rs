@@ -84,7 +84,7 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
     let gateway_news = forward(&mut tasks, &inputs, Input::Gateway);
     let gateway = Link::open(&mut tasks, config.state.join("gateway.sock"), gateway::PROTOCOL, gateway_news);
     let evidence = Evidence { spec: spec.clone(), gateway: gateway.clone(), journal: journal_path.clone() };
-    let shared = Arc::new(Shared::new(spec.clone(), inputs.clone(), evidence));
+    let shared = Arc::new(Shared::new(spec.clone(), config.state.clone(), inputs.clone(), evidence));
     let listener = config.api.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(config.api));
     tasks.spawn(api::serve(listener.map_err(Error::Listen)?, shared.clone(), shutdown.clone()));
     let prober = Prober::new();
@@ -131,7 +131,7 @@ fn open(path: &Path, disk: &mut Disk) -> Result<Journal, Error> {
 }
 
 /// What the journal comes to, and the number of its last record.
-fn replay(journal: &Journal, path: &Path) -> Result<(i64, Memory), Error> {
+pub(crate) fn replay(journal: &Journal, path: &Path) -> Result<(i64, Memory), Error> {
     let (after, mut memory) = journal.snapshot()?;
     let last = journal.events(after, |seq, now, event| {
         memory.replay(seq, now, event).map_err(|why| Error::Unreplayable { path: path.to_owned(), seq, why })

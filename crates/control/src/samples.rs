@@ -57,6 +57,13 @@ pub(crate) fn progressing() -> Controller {
 
 pub(crate) fn roll_back(machine: &mut Controller, secs: u64) {
     let rollout = machine.rollout().unwrap().id;
-    let verb = Verb { verb: VerbKind::Rollback, rollout, by: "test".into(), reason: String::new(), only: None };
+    let verb = Verb {
+        verb: VerbKind::Rollback,
+        rollout,
+        by: "test".into(),
+        reason: String::new(),
+        only: None,
+        override_freeze: None,
+    };
     machine.step(at(secs), Event::Verb(verb)).unwrap();
 }

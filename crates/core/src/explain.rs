@@ -383,6 +383,39 @@ const CODES: &[(&str, &str)] = &[
          else runs is not the demo's to end.",
     ),
     (
+        "BW0340",
+        "A freeze window of `rollout.freeze` cannot be read. Each has a `name`, a `from` and a `to`: two times of the week \
+         (`\"Fri 16:00\"` to `\"Mon 08:00\"`, in quotes because of the colon) for one that comes every week, also over midnight \
+         and over the end of the week, or two dates with a time (2026-12-23T00:00) for one that comes once. They are meant \
+         in `rollout.timezone`. Windows may overlap, and together they must leave some time of the week.",
+    ),
+    (
+        "BW0341",
+        "The time zone of `rollout.timezone` is not known. Names such as Europe/Berlin come from the system's own time \
+         zones, below /usr/share/zoneinfo; small containers lack them until the package tzdata is installed. A fixed \
+         difference such as +01:00, and UTC, need nothing. Abbreviations such as CEST are not read: several zones share \
+         them.",
+    ),
+    (
+        "BW0342",
+        "Baseline, bakes and validation alone take longer than `rollout.window`, so the rollout could never be done before \
+         its window closes. Moving the agents comes on top, and a bake whose verdict is open is extended: the help names \
+         what the plan may take at most. A window is measured from the start of the rollout by the clock, pauses and \
+         freezes included; `rollout.at_end` says what happens when it closes.",
+    ),
+    (
+        "BW0343",
+        "The fleet file has other agents than this state directory, or gives one of them another type. What runs was not \
+         touched, and nothing was started. Agents are moved by rollouts, and cannot be added to a fleet or taken out of it \
+         yet: put the file back as it was, or end this fleet (`serve --stop-agents`, then Ctrl-C) and serve the new one \
+         from a state directory of its own.",
+    ),
+    (
+        "BW0344",
+        "`rollout.at_end` says what happens to a rollout that is not done when its window closes, and the file sets no \
+         `rollout.window`. Write the time within which a rollout has to be done, or leave `at_end` out.",
+    ),
+    (
         "BW0345",
         "The disk of the state directory is full. While a rollout is under way both stores hold room back for its way back, \
          and live on that: no rollout starts or goes forward, no new task is taken, and samples are left out; agents work on, \
@@ -557,6 +590,26 @@ const CODES: &[(&str, &str)] = &[
          fleet runs what it runs. `bellwether drill` moves the first agents of the release, takes them back at once, and \
          times it: all traffic on blue within 60 seconds, validated within 120 more, 3.5 minutes in all. A rollout that \
          needs its rollback then does not try it for the first time.",
+    ),
+    (
+        "BW0420",
+        "The fleet file, or a list of agents that it names, is not what `serve` runs: it was changed since `serve` \
+         started. A rollout would be planned for the fleet that runs, and not for the file that lies before you. Start \
+         `serve` again to have the file taken (agents run on meanwhile and are adopted), put the file back, or say \
+         --with-running-fleet if the fleet that runs is what you mean.",
+    ),
+    (
+        "BW0421",
+        "A freeze window of the fleet file is open: no rollout begins in it, and one that runs goes no further; it is still \
+         judged, and a rollback, a part of one, a pause and a commit by hand are always possible. What waits for the end of \
+         the window goes on by itself. --override-freeze REASON lets this rollout heed no freeze window; who did that and \
+         why stands in the journal, in `rollout show` and in the report.",
+    ),
+    (
+        "BW0422",
+        "Begun now, the rollout would stand still in a freeze window for so long that its own window (`rollout.window`) \
+         would close before it was done. Begin it after the freeze, lengthen the window, or let it heed no freeze with \
+         --override-freeze REASON.",
     ),
 ];
 

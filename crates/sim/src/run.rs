@@ -136,6 +136,7 @@ fn play(fleet: &Fleet, job: Job, tell: &mut Teller<'_>) -> Result<Outcome, (Viol
             Trigger::OutOfMemory { .. } => "out of memory",
             Trigger::Drill => "drill",
             Trigger::Unrecorded { .. } => "unrecorded",
+            Trigger::WindowClosed { .. } => "window closed",
         }),
         needed_attention,
         took: world.now().since(bellwether_core::time::Nanos(0)),

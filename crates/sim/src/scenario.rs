@@ -49,6 +49,8 @@ pub struct Scenario {
     pub blue_at_fault: f64,
     /// Memory is so scarce that blues must be stopped to make room for green.
     pub scarce_memory: bool,
+    /// Freeze windows lie in the way, and sometimes the rollout has to be done in a window.
+    pub windows: bool,
     /// R36 for this run. Deaths on purpose would otherwise fail the first gate, and nothing after it would be seen.
     pub availability_min: f64,
     /// How it must end; none: in any way that is an end.
@@ -89,13 +91,14 @@ const CALM: Scenario = Scenario {
     scope: Scope::Rollout,
     blue_at_fault: 0.0,
     scarce_memory: false,
+    windows: false,
     availability_min: 1.0,
     expect: Expect::CommittedOrFalseAlarm,
 };
 
 const FAULTY: Scenario = Scenario { availability_min: 0.0, expect: Expect::Any, ..CALM };
 
-pub const SCENARIOS: [Scenario; 15] = [
+pub const SCENARIOS: [Scenario; 16] = [
     CALM,
     Scenario {
         name: "slow-boots",
@@ -206,6 +209,16 @@ pub const SCENARIOS: [Scenario; 15] = [
         scarce_memory: true,
         alarms_every: Millis::from_mins(60),
         scope: Scope::Type,
+        death_every: Millis::from_mins(40),
+        crash_per_message: 0.002,
+        ..FAULTY
+    },
+    Scenario {
+        name: "windows",
+        about: "freeze windows and the end of its window come at any moment, and the controller's wall clock jumps",
+        windows: true,
+        doubt: 0.2,
+        verbs_every: Millis::from_mins(30),
         death_every: Millis::from_mins(40),
         crash_per_message: 0.002,
         ..FAULTY

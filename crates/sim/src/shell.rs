@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bellwether_core::{
-    rollout::{Command, Controller, Event, Refusal},
+    id::RolloutId,
+    rollout::{Command, Controller, Event, Refusal, State, Step},
     time::{Millis, Nanos, Now, UnixMillis},
 };
 
@@ -67,6 +68,7 @@ impl Shell {
     pub(crate) fn step(&mut self, now: Nanos, event: Event) -> Result<Result<Vec<Command>, Refusal>, Violation> {
         let now = self.clock(now);
         let before = self.machine.generation();
+        let stood = self.stage();
         let commands = match self.machine.step(now, event.clone()) {
             Ok(commands) => commands,
             Err(refusal) => return Ok(Err(refusal)),
@@ -76,10 +78,21 @@ impl Shell {
             let after = self.machine.generation();
             return violated("the generation grows", format!("the controller went from {before} to {after}"));
         }
+        let frozen = self.machine.rollout().is_some_and(|rollout| rollout.frozen(now.wall).is_some());
+        if frozen
+            && self.stage() != stood
+            && matches!(self.stage(), Some((_, State::Progressing { step: Step::CuttingOver { .. }, .. })))
+        {
+            return violated("nothing goes forward in a freeze", format!("{stood:?} became {:?}", self.stage()));
+        }
         if self.journal.len() - self.shadowed >= COMPARE_EVERY {
             self.compare()?;
         }
         Ok(Ok(commands))
+    }
+
+    fn stage(&self) -> Option<(RolloutId, State)> {
+        self.machine.rollout().map(|rollout| (rollout.id, rollout.state))
     }
 
     /// The process is gone. Nothing but the journal is left.

@@ -9,7 +9,7 @@ use bellwether_core::{
 use super::{Asked, Check, controller::Serving};
 use crate::{
     failure::Failure,
-    files::{SourceFile, load_fleet_and_sources, load_release, present_memory, read_release},
+    files::{SourceFile, load_fleet_and_sources, load_release, now, present_memory, read_release},
     wording::counted,
 };
 
@@ -85,13 +85,16 @@ impl Files {
                     speed: 1.0,
                     baseline: None,
                     drill: false,
+                    with_running_fleet: false,
+                    override_freeze: None,
                     by: "check".to_owned(),
                 };
                 serving.control.post::<Plan>("/v1/plans", &request).await.map(|plan| (plan, "with measured needs"))
             }
             _ => {
                 let measured = Measured { present_memory_bytes: present_memory(), ..Measured::default() };
-                let made = plan::make(spec, release, &measured, 1.0).map_err(Failure::invalid);
+                let made = plan::make(spec, release, &measured, 1.0);
+                let made = made.and_then(|plan| now(plan, spec)).map_err(Failure::invalid);
                 made.map(|plan| (plan, "with assumed needs"))
             }
         };

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     failure::{Exit, Failure, Outcome},
-    files::{load_fleet, load_release, present_memory},
+    files::{load_fleet, load_release, now, present_memory},
     output::{Output, cannot_write, print_json},
 };
 
@@ -69,6 +69,7 @@ fn plan(args: &Args) -> Result<(Plan, Spec), Failure> {
         }
     };
     let measured = Measured { present_memory_bytes: present_memory(), ..Measured::default() };
-    let plan = make(&spec, &release, &measured, args.speed).map_err(Failure::invalid)?;
+    let plan =
+        make(&spec, &release, &measured, args.speed).and_then(|plan| now(plan, &spec)).map_err(Failure::invalid)?;
     Ok((plan, spec))
 }

@@ -7,14 +7,15 @@ use bellwether_drivers::linux::{self, Signal};
 
 use crate::{
     failure::{Failure, Outcome},
-    files, output, runtime,
-    supervisor::{self, Options},
+    output, runtime,
+    supervisor::{self, FleetFile, Options},
 };
 
 /// Run a fleet: supervisor, gateway, controller and the agents themselves.
 ///
 /// Runs in the foreground until it is interrupted. Prints where gateway and controller listen once both answer; with
 /// `--output json` as one line. If the gateway or the controller dies it is started again, and agents notice neither.
+/// An edit of the fleet file is told at once, and taken by the next start with no rollout under way.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The fleet file: what runs
@@ -51,12 +52,9 @@ pub(crate) fn run(args: Args) -> Outcome {
         linux::end_with_parent(parent, Signal::TERM)
             .map_err(|error| Failure::error(Diagnostic::new("BW0315", "the parent is gone").because(error)))?;
     }
-    let mut spec = files::load_fleet(&args.fleet)?;
-    if let Some(url) = args.ollama {
-        spec.ollama.url = model_server(&url)?;
-    }
+    let ollama = args.ollama.as_deref().map(model_server).transpose()?;
     let options = Options {
-        spec,
+        fleet: FleetFile { path: args.fleet, ollama },
         state: args.state,
         listen: args.listen,
         control: args.control,

@@ -73,12 +73,17 @@ impl Rollback {
             | Trigger::CrashLoop { .. }
             | Trigger::OutOfMemory { .. }
             | Trigger::Drill
-            | Trigger::Unrecorded { .. } => None,
+            | Trigger::Unrecorded { .. }
+            | Trigger::WindowClosed { .. } => None,
         };
         let blamed = match &record.trigger {
             Trigger::Alarm(alarm) => alarm.agents.iter().map(ToString::to_string).collect(),
             Trigger::CrashLoop { agent, .. } | Trigger::OutOfMemory { agent, .. } => vec![agent.to_string()],
-            Trigger::Operator { .. } | Trigger::Gate { .. } | Trigger::Drill | Trigger::Unrecorded { .. } => Vec::new(),
+            Trigger::Operator { .. }
+            | Trigger::Gate { .. }
+            | Trigger::Drill
+            | Trigger::Unrecorded { .. }
+            | Trigger::WindowClosed { .. } => Vec::new(),
         };
         let phase = rollout.phases.iter().rev().find(|phase| phase.record.is_some());
         Self {
@@ -151,6 +156,7 @@ fn name(trigger: &Trigger) -> String {
         Trigger::Alarm(alarm) => alarm.kind.name().replace(' ', "_").to_lowercase(),
         Trigger::Drill => "drill".to_owned(),
         Trigger::Unrecorded { .. } => "unrecorded".to_owned(),
+        Trigger::WindowClosed { .. } => "window_closed".to_owned(),
     }
 }
 

@@ -39,6 +39,14 @@ pub(crate) fn state(path: &Path, why: impl std::fmt::Display, help: &str) -> Fai
     )
 }
 
+pub(super) fn other_agents(file: &Path, differences: &[String]) -> Failure {
+    Failure::error(
+        Diagnostic::new("BW0343", format!("{} has other agents than the fleet that this state directory holds", file.display()))
+            .because(differences.join("; "))
+            .help("put the file back, or serve this fleet from a state directory of its own, after `serve --stop-agents` on the old one"),
+    )
+}
+
 pub(crate) fn socket(path: &Path, error: &io::Error) -> Failure {
     let help = "choose a state directory with a shorter path, on a local file system";
     self::state(path.parent().unwrap_or(path), format!("no socket {}: {error}", path.display()), help)

@@ -5,6 +5,7 @@
 //! itself, agents run on until someone says otherwise.
 
 pub(crate) mod child;
+mod edits;
 pub(crate) mod failures;
 mod keeper;
 mod listen;
@@ -15,7 +16,7 @@ pub(crate) mod state;
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use bellwether_core::{id::InstanceId, spec::Spec, time::Millis};
+use bellwether_core::{id::InstanceId, time::Millis};
 use bellwether_drivers::{
     host, linux,
     process::{Config, ProcessDriver},
@@ -27,7 +28,9 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
+use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::edits::FleetFile;
 use self::{
     keeper::{Kept, Role},
     listen::{Entrance, control_listener},
@@ -46,7 +49,7 @@ const CONTROLLER_GRACE: Duration = Duration::from_secs(2);
 const GATEWAY_GRACE: Duration = Duration::from_secs(3);
 
 pub(crate) struct Options {
-    pub(crate) spec: Spec,
+    pub(crate) fleet: FleetFile,
     pub(crate) state: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) control: SocketAddr,
@@ -74,19 +77,23 @@ struct Serving {
 /// Runs until a signal. Must be called on the main thread with a runtime that stays on it: the children end when
 /// the thread that started them does.
 pub(crate) async fn serve(options: Options) -> Outcome {
+    let loaded = options.fleet.read(&options.state)?;
     let mut signals = Signals::listen()?;
     let state = State::open(&options.state)?;
     let lock = Lock::take(state.path(), options.take_over).await?;
     put_back::finish(state.path()).map_err(|error| failures::put_back(state.path(), &error))?;
-    state.claim(&options.spec.fleet)?;
     for kind in [GATEWAY, JOURNAL] {
         let refused = refuse_later(&state.path().join(kind.file), kind);
         refused.map_err(|refused| failures::later_store(&refused))?;
     }
+    if let Ok((spec, _sources)) = &loaded {
+        state.claim(&spec.fleet)?;
+    }
+    let served = options.fleet.settle(loaded, &state)?;
     child::log_to_file(&state.log("supervisor"));
     let entrance = Entrance::open(options.listen).await?;
     let control = control_listener(options.control).await?;
-    state.write_spec(&options.spec)?;
+    state.write_spec(&served.spec)?;
     if !entrance.by_address {
         eprintln!("instances are known by their tokens alone: {} does not serve 127.64.0.0/10", entrance.address);
     }
@@ -98,22 +105,32 @@ pub(crate) async fn serve(options: Options) -> Outcome {
     };
     let api = control.address;
     let serving = Serving::start(&state, &lock, entrance, control)?;
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(edits::watch(options.fleet, served, state.clone(), stop.clone()));
     let began = tokio::select! {
-        ready = ready::wait(&state, api, &serving.gateway, &serving.controller) => ready.and_then(|ready| match ready {
-            Ready::Both => announce(&reached, options.json),
-            Ready::GatewayAlone(_told) => {
-                eprint!("{}", failures::no_controller(&reached.gateway, &state.log("controller")));
-                Ok(())
-            }
-        }),
-        () = signals.next() => return serving.end(&mut signals, options.stop_agents).await,
+        ready = ready::wait(&state, api, &serving.gateway, &serving.controller) => {
+            Some(ready.and_then(|ready| match ready {
+                Ready::Both => announce(&reached, options.json),
+                Ready::GatewayAlone(_told) => {
+                    eprint!("{}", failures::no_controller(&reached.gateway, &state.log("controller")));
+                    Ok(())
+                }
+            }))
+        }
+        () = signals.next() => None,
     };
-    if let Err(failure) = began {
-        serving.end(&mut signals, options.stop_agents).await?;
-        return Err(failure);
+    if let Some(Ok(())) = began {
+        signals.next().await;
     }
-    signals.next().await;
-    serving.end(&mut signals, options.stop_agents).await
+    stop.cancel();
+    let ended = serving.end(&mut signals, options.stop_agents).await;
+    if let Err(error) = watching.await {
+        tracing::error!(%error, "watching the fleet file failed");
+    }
+    match began {
+        Some(Err(failure)) => ended.and(Err(failure)),
+        Some(Ok(())) | None => ended,
+    }
 }
 
 impl Serving {

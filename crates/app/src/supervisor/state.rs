@@ -13,10 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::{failures, lock};
 use crate::failure::Failure;
 
+/// The fleet as it is served.
+pub(super) const SPEC: &str = "spec.json";
+
 /// Says that the directory is one of ours, and whose.
 const MARK: &str = "bellwether.json";
 const FORMAT: u32 = 1;
 
+#[derive(Clone)]
 pub(crate) struct State {
     path: PathBuf,
 }
@@ -99,7 +103,20 @@ impl State {
     }
 
     pub(super) fn write_spec(&self, spec: &Spec) -> Result<(), Failure> {
-        self.replace("spec.json", spec)
+        self.replace(SPEC, spec)
+    }
+
+    /// The fleet that was served last, if any was.
+    pub(super) fn read_spec(&self) -> Result<Option<Spec>, Failure> {
+        let path = self.path.join(SPEC);
+        let help = "nothing was changed; restore the file from a backup, or remove it if no rollout is under way";
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| failures::state(&self.path, format!("{}: {error}", path.display()), help)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failures::state(&self.path, format!("{}: {error}", path.display()), help)),
+        }
     }
 
     /// The path of a socket that nobody listens on: one of an earlier supervisor is removed.
@@ -122,7 +139,7 @@ impl State {
     }
 
     /// As a whole or not at all, also if the power goes.
-    fn replace(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+    pub(super) fn replace(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
         let (path, partial) = (self.path.join(name), self.path.join(format!("{name}.partial")));
         let write = || {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;

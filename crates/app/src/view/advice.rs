@@ -12,7 +12,8 @@ use crate::wording::some;
 pub(crate) fn advice(rollout: &RolloutView) -> Vec<String> {
     let id = rollout.id;
     let back = format!("`bellwether rollout rollback {id}` takes everything back to blue, at any time.");
-    if let Some(paused) = rollout.paused.as_ref().filter(|_| !rollout.state.is_over()) {
+    let waits = !rollout.state.is_over() && rollout.state != State::Completed;
+    if let Some(paused) = rollout.paused.as_ref().filter(|_| waits) {
         return held(rollout, paused);
     }
     match rollout.state {
@@ -43,7 +44,11 @@ pub(crate) fn advice(rollout: &RolloutView) -> Vec<String> {
         }
         State::Validating { .. } => vec!["Wait: all agents are on green, and are judged once more.".to_owned(), back],
         State::Completed => {
-            let window = rollout.stage_left.map_or(String::new(), |left| format!(", for another {left}"));
+            let window = match (&rollout.paused, rollout.stage_left) {
+                (Some(PauseReason::Frozen { name, ends, .. }), _) => format!(" until the freeze {name:?} ends, {ends}"),
+                (_, Some(left)) => format!(", for another {left}"),
+                (_, None) => String::new(),
+            };
             vec![
                 format!("Look at what your users see: all agents are on green, and blue is held{window}."),
                 format!(
@@ -90,6 +95,19 @@ fn held(rollout: &RolloutView, paused: &PauseReason) -> Vec<String> {
             format!("Make room on the disk of the state directory: {why}."),
             format!("Then `bellwether rollout resume {id}` goes on; it holds room for the way back again first."),
             format!("`bellwether rollout rollback {id}` goes back now: what that needs was held back."),
+        ],
+        PauseReason::Frozen { name, ends, .. } => vec![
+            format!("Wait: it is frozen by {name:?} until {ends}, and goes on by itself then."),
+            format!(
+                "If it cannot wait, `bellwether rollout resume {id} --override-freeze REASON` goes on; who did and why is \
+                 kept."
+            ),
+            format!("`bellwether rollout rollback {id}` takes everything back to blue, at any time."),
+        ],
+        PauseReason::WindowClosed => vec![
+            "Decide: its window closed before it was done. What is on green is still judged.".to_owned(),
+            format!("`bellwether rollout resume {id}` goes on past the window, with no other end set to it."),
+            format!("`bellwether rollout rollback {id}` goes back."),
         ],
         PauseReason::PartlyRolledBack { why } => {
             let gone: Vec<&str> =
@@ -140,6 +158,9 @@ fn rolled_back(rollout: &RolloutView) -> Vec<String> {
         Trigger::Unrecorded { .. } => {
             lines.push("Make room on the disk of the state directory, then start again.".to_owned())
         }
+        Trigger::WindowClosed { .. } => {
+            lines.push("Start again with a longer window (rollout.window), or where bakes are not extended.".to_owned())
+        }
         Trigger::Alarm(alarm) if alarm.shared => lines.push(format!(
             "Mend that, and start again: blue suffered as well, so release {} need not be at fault.",
             rollout.release
@@ -185,6 +206,7 @@ fn look(record: &RollbackRecord) -> String {
         Trigger::Unrecorded { .. } => {
             "What fired is in logs/controller.log; the journal had no room for it.".to_owned()
         }
+        Trigger::WindowClosed { .. } => "It was not done when its window closed.".to_owned(),
         Trigger::Alarm(alarm) => {
             let agents = some(alarm.agents.iter().map(|agent| agent.as_str()), 3);
             let whom = if agents.is_empty() { "green".to_owned() } else { format!("green's {agents}") };

@@ -5,7 +5,7 @@ use bellwether_core::{
     rollout::{AgentView, Is, PhaseRecord, RolloutView},
 };
 
-use super::{rollback::undone, words::stage};
+use super::{limits::limits, rollback::undone, words::stage};
 use crate::wording::{counted, some, wrap};
 
 const WIDTH: usize = 100;
@@ -21,6 +21,7 @@ pub(crate) fn describe(rollout: &RolloutView, agents: &[AgentView]) -> Vec<Strin
         format!("rollout {} · {kind} {} · started by {}", rollout.id, rollout.release, rollout.by),
         stage(rollout),
     ];
+    lines.extend(limits(rollout));
     if let Some(refused) = &rollout.refused {
         lines.push(format!("the baseline cannot serve: {refused}"));
     }

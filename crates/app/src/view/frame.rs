@@ -9,7 +9,10 @@ use bellwether_core::{
     time::Millis,
 };
 
-use super::words::{mib, stage, trigger};
+use super::{
+    limits::limits,
+    words::{mib, stage, trigger},
+};
 
 /// What goes into a picture beside the controller's status.
 pub(crate) struct Frame<'a> {
@@ -39,7 +42,9 @@ pub(crate) fn frame(frame: &Frame<'_>) -> Vec<String> {
     let legend = "● green  ○ blue  ◐ moving  ✕ down";
     let legend = if held_back.is_empty() { legend.to_owned() } else { format!("{legend}  ◇ held back") };
     lines.push(spread(&format!("{green} of {} agents on green", agents.len()), &legend, width));
+    lines.extend(status.controller.rollout.iter().flat_map(limits));
     lines.extend(status.controller.rollout.iter().flat_map(fired));
+    lines.extend(edit(status));
     lines.push(String::new());
     lines.extend(grid(frame));
     lines.push(String::new());
@@ -55,6 +60,12 @@ pub(crate) fn frame(frame: &Frame<'_>) -> Vec<String> {
     ));
     lines.extend(account.iter().cloned());
     lines.into_iter().map(|line| clip(&line, width)).collect()
+}
+
+/// The fleet file is not what runs.
+fn edit(status: &Status) -> Option<String> {
+    let under_way = status.controller.rollout.as_ref().filter(|rollout| !rollout.state.is_over());
+    Some(format!("! {}", status.edit.as_ref()?.sentence(under_way.map(|rollout| rollout.id))))
 }
 
 /// What fired, if anything did: the rollback's trigger, or that of the last part that was taken back.

@@ -4,6 +4,7 @@
 mod advice;
 mod describe;
 mod frame;
+mod limits;
 mod narrator;
 mod rollback;
 mod screen;
@@ -15,6 +16,7 @@ mod words;
 pub(crate) use advice::advice;
 pub(crate) use describe::{describe, finding};
 pub(crate) use frame::{Frame, frame};
+pub(crate) use limits::limits;
 pub(crate) use narrator::Narrator;
 pub(crate) use rollback::undone;
 pub(crate) use screen::Screen;

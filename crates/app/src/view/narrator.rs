@@ -1,6 +1,6 @@
 //! A rollout in plain lines: one line when something changes, for logs and pipes.
 
-use bellwether_control::types::Status;
+use bellwether_control::{edits::FleetEdit, types::Status};
 use bellwether_core::{analysis::Verdict, id::Side, rollout::RolloutView, time::Millis};
 
 use super::{
@@ -19,6 +19,8 @@ pub(crate) struct Narrator {
     parts: usize,
     parts_back: usize,
     timed: bool,
+    /// What was told of the fleet file.
+    edit: Option<FleetEdit>,
 }
 
 impl Narrator {
@@ -43,6 +45,12 @@ impl Narrator {
         }
         self.judged = judged.len();
         said.extend(self.undoing(rollout).into_iter().map(|line| format!("{stamp} {line}")));
+        if status.edit != self.edit {
+            let under_way = (!rollout.state.is_over()).then_some(rollout.id);
+            let edit = status.edit.as_ref().map(|edit| edit.sentence(under_way));
+            said.push(format!("{stamp} {}", edit.unwrap_or_else(|| "the fleet file is what runs again".to_owned())));
+            self.edit.clone_from(&status.edit);
+        }
         let now = stage(rollout);
         if now != self.stage {
             let agents = &status.controller.agents;

@@ -39,6 +39,7 @@ fn fired(trigger: &Trigger) -> String {
         | Trigger::CrashLoop { .. }
         | Trigger::OutOfMemory { .. }
         | Trigger::Drill
-        | Trigger::Unrecorded { .. } => trigger.to_string(),
+        | Trigger::Unrecorded { .. }
+        | Trigger::WindowClosed { .. } => trigger.to_string(),
     }
 }

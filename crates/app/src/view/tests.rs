@@ -164,6 +164,8 @@ fn there_is_something_to_do_in_every_state() {
     };
     let drill =
         json!({"drill": true, "rollback": record(json!({"trigger": "drill"}), 2473.5, Some(2473.9), Some(2480.0))});
+    let frozen =
+        json!({"reason": "frozen", "name": "weekend", "until": at(9e4), "ends": "Mon 30 Nov 08:00 Europe/Berlin"});
     let states = [
         ("preflight", rollout(json!({"state": "preflight"}), json!({}))),
         ("baking", rollout(baking(), json!({}))),
@@ -174,6 +176,13 @@ fn there_is_something_to_do_in_every_state() {
         ("no room", paused(json!({"reason": "disk_full", "why": "the journal cannot be written"}))),
         ("rolled back unrecorded", rolled_back_for(json!({"trigger": "unrecorded", "why": "error rate (R41)"}))),
         ("partly rolled back", partly),
+        ("frozen", paused(frozen.clone())),
+        ("past its window", paused(json!({"reason": "window_closed"}))),
+        (
+            "completed in a freeze",
+            rollout(json!({"state": "completed"}), json!({"paused": frozen, "stage_left": null})),
+        ),
+        ("not done in its window", rolled_back_for(json!({"trigger": "window_closed", "window": 21_600_000}))),
         ("validating", rollout(json!({"state": "validating", "judging": false}), json!({}))),
         ("completed", rollout(json!({"state": "completed"}), json!({}))),
         ("committed", rollout(json!({"state": "committed"}), json!({}))),
@@ -212,7 +221,7 @@ fn there_is_something_to_do_in_every_state() {
 
 fn status(rollout: RolloutView) -> Status {
     let controller = ControllerView { generation: Default::default(), agents: Vec::new(), rollout: Some(rollout) };
-    Status { fleet: "example".to_owned(), controller, live: Live::default(), disk: None }
+    Status { fleet: "example".to_owned(), controller, live: Live::default(), disk: None, edit: None }
 }
 
 #[test]

@@ -107,7 +107,9 @@ impl Story<'_> {
             true => format!("drill asked for by {by}: the first agents move to green and back"),
             false => format!("started by {by}: {agents} in {phases}{speed}"),
         };
-        self.tell(rollout.started, what, Vec::new());
+        let over = rollout.freeze_override.as_ref();
+        let over = over.map(|over| format!("freeze windows do not count, as {} says: {}", over.by, over.why));
+        self.tell(rollout.started, what, over.into_iter().collect());
         if let Some(refused) = &rollout.refused {
             let at = rollout.ended.unwrap_or(rollout.started);
             self.tell(at, format!("refused: the baseline cannot serve, as {refused}"), Vec::new());
@@ -204,6 +206,11 @@ impl Story<'_> {
 
     fn end(&mut self) {
         let rollout = self.rollout;
+        if let Some(window) = &rollout.window
+            && let Some(closed) = window.closed
+        {
+            self.tell(closed, format!("its window of {} closed before it was done", window.window), Vec::new());
+        }
         if let Some(paused) = &rollout.paused {
             let at = self.told.iter().map(|(at, ..)| *at).max().unwrap_or(rollout.started);
             let why = format!("{} ({})", super::words::paused(paused), "since then it waits");

@@ -50,6 +50,8 @@ pub(crate) fn paused(reason: &PauseReason) -> String {
         PauseReason::SharedFault { why } => format!("held: blue suffers as green does: {why}"),
         PauseReason::PartlyRolledBack { why } => format!("paused: a part was taken back: {why}"),
         PauseReason::DiskFull { why } => format!("paused: the disk is full: {why}"),
+        PauseReason::Frozen { name, ends, .. } => format!("frozen by {name:?} until {ends}"),
+        PauseReason::WindowClosed => "paused: its window closed before it was done".to_owned(),
     }
 }
 

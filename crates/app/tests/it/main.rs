@@ -2,8 +2,10 @@
 
 mod agent;
 mod demo;
+mod edits;
 mod errors;
 mod faults;
+mod freeze;
 mod heavy;
 mod identity;
 mod languages;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::world::{BIN, Process, child, left, scratch, signal};
 
 /// Agents that take no part in the protocol: the supervisor must not care.
-const FLEET: &str = "\
+pub(crate) const FLEET: &str = "\
 version: 1
 fleet: idle
 agents:
@@ -29,15 +29,19 @@ rollout:
 ";
 
 /// A directory with a fleet file, and whatever runs from it ends with it.
-struct Place {
-    dir: PathBuf,
+pub(crate) struct Place {
+    pub(crate) dir: PathBuf,
 }
 
 impl Place {
-    fn new(name: &str) -> Self {
-        let dir = scratch(name);
-        fs::write(dir.join("fleet.yaml"), FLEET).expect("written");
-        Self { dir }
+    pub(crate) fn new(name: &str) -> Self {
+        let place = Self { dir: scratch(name) };
+        place.write("fleet.yaml", FLEET);
+        place
+    }
+
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        fs::write(self.dir.join(file), text).expect("written");
     }
 
     fn arguments(&self, more: &[&str]) -> Vec<String> {
@@ -53,7 +57,7 @@ impl Place {
         all
     }
 
-    fn serve(&self, more: &[&str]) -> (Process, Value) {
+    pub(crate) fn serve(&self, more: &[&str]) -> (Process, Value) {
         let arguments = self.arguments(more);
         let mut process = Process::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let served = process.says();
@@ -61,7 +65,7 @@ impl Place {
         (process, served)
     }
 
-    fn refused(&self, more: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn refused(&self, more: &[&str]) -> (Option<i32>, String) {
         let Output { status, stdout, stderr } =
             Command::new(BIN).args(self.arguments(more)).stdin(Stdio::null()).output().expect("the binary starts");
         assert_eq!(String::from_utf8_lossy(&stdout), "", "nothing is served");
@@ -69,7 +73,7 @@ impl Place {
     }
 
     /// Agents whose processes run, by name.
-    fn agents(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn agents(&self) -> BTreeMap<String, u64> {
         let records = fs::read_dir(self.dir.join("state/instances")).into_iter().flatten().flatten();
         let records = records.filter_map(|entry| fs::read_to_string(entry.path()).ok());
         records
@@ -80,7 +84,7 @@ impl Place {
             .collect()
     }
 
-    fn both_agents(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn both_agents(&self) -> BTreeMap<String, u64> {
         eventually("both agents run", || self.agents().len() == 2);
         self.agents()
     }
@@ -102,7 +106,7 @@ fn lives(pid: u64) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < deadline, "not within 30 s: {what}");
@@ -121,7 +125,7 @@ fn ask(base: &Value, path: &str) -> Option<String> {
     answer.lines().next().map(str::to_owned)
 }
 
-fn end(process: Process) -> Option<i32> {
+pub(crate) fn end(process: Process) -> Option<i32> {
     process.signal("TERM");
     process.ended(Duration::from_secs(20)).0
 }

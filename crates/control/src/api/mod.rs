@@ -3,6 +3,7 @@
 
 mod backup;
 mod drill;
+mod freezes;
 mod instances;
 mod shared;
 pub mod types;
@@ -19,7 +20,7 @@ use axum::{
 use bellwether_core::{
     diagnostic::{Diagnostic, chain},
     id::RolloutId,
-    plan::{self, Plan},
+    plan::{self, FreezeOverride, Plan},
     rollout::{Refusal, Verb, VerbKind},
     spec::{DrillPolicy, parse_release},
 };
@@ -30,7 +31,7 @@ pub use backup::BESIDE;
 pub(crate) use shared::Shared;
 use types::{Problem, ProblemDiagnostic, Report, ReportQuery, StartRequest, Status, VerbRequest};
 
-use crate::{fleet, reactor::Input};
+use crate::{calendar, clock, edits, fleet, reactor::Input};
 
 pub(crate) async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
     let routes = Router::new()
@@ -101,8 +102,8 @@ async fn start(State(shared): State<Arc<Shared>>, Json(request): Json<StartReque
         Ok(plan) => Box::new(plan),
         Err(diagnostics) => return refused_file(&diagnostics),
     };
-    if let Err(refused) = allowed(&shared, &plan) {
-        return problem(StatusCode::CONFLICT, "the policy asks for a drill first", &[refused]);
+    if let Err(refused) = allowed(&shared, &request, &plan) {
+        return problem(StatusCode::CONFLICT, "the rollout cannot begin", &[refused]);
     }
     let (reply, replied) = oneshot::channel();
     match ask(&shared, Input::Start { plan, by: request.by, reply }, replied).await {
@@ -121,7 +122,11 @@ async fn verb(
         let known = kinds.map(VerbKind::as_str).join(", ");
         return problem(StatusCode::NOT_FOUND, format!("there is no verb {name:?}; there are {known}"), &[]);
     };
-    let verb = Verb { verb: kind, rollout: RolloutId(id), by: request.by, reason: request.reason, only: request.only };
+    let VerbRequest { by, reason, only, override_freeze } = request;
+    if let Err(refused) = freezes::answered_for(override_freeze.as_deref()) {
+        return problem(StatusCode::UNPROCESSABLE_ENTITY, "the request is not complete", &[refused]);
+    }
+    let verb = Verb { verb: kind, rollout: RolloutId(id), by, reason, only, override_freeze };
     let (reply, replied) = oneshot::channel();
     match ask(&shared, Input::Verb { verb, reply }, replied).await {
         Ok(()) => show(State(shared), Path(id)).await,
@@ -143,6 +148,7 @@ async fn first_sample(shared: &Shared) {
 
 /// The release against the fleet as it stands, with the needs measured so far.
 fn plan_for(shared: &Shared, request: &StartRequest) -> Result<Plan, Vec<Diagnostic>> {
+    freezes::answered_for(request.override_freeze.as_deref()).map_err(|refused| vec![refused])?;
     let release = parse_release(&request.file, &request.release)?;
     let published = shared.published();
     let mut spec = fleet::as_it_runs(&shared.spec, &published.machine);
@@ -151,11 +157,20 @@ fn plan_for(shared: &Shared, request: &StartRequest) -> Result<Plan, Vec<Diagnos
     }
     let measured = published.seen.measured(&spec, &release);
     let plan = plan::make(&spec, &release, &measured, request.speed)?;
-    Ok(if request.drill { plan::drill_of(&plan) } else { plan })
+    let mut plan = if request.drill { plan::drill_of(&plan) } else { plan };
+    let over = request.override_freeze.clone();
+    plan.freeze_override = over.map(|why| FreezeOverride { by: request.by.clone(), why });
+    calendar::among(plan, &spec.rollout, clock::wall()).map_err(|refused| vec![refused])
 }
 
 /// Whether the policy lets this plan be carried out now.
-fn allowed(shared: &Shared, plan: &Plan) -> Result<(), Diagnostic> {
+fn allowed(shared: &Shared, request: &StartRequest, plan: &Plan) -> Result<(), Diagnostic> {
+    if !request.with_running_fleet {
+        let published = shared.published();
+        let under_way = published.machine.rollout().filter(|rollout| !rollout.state.is_over());
+        edits::taken(&shared.state, under_way.map(|rollout| rollout.id))?;
+    }
+    freezes::fits_its_window(plan)?;
     if plan.drill || shared.spec.rollout.drill == DrillPolicy::Optional {
         return Ok(());
     }
@@ -172,6 +187,9 @@ async fn ask<T>(shared: &Shared, input: Input, replied: oneshot::Receiver<Result
             let help = "`bellwether explain BW0345` says what is held back, and what goes on meanwhile";
             let diagnostic = Diagnostic::new("BW0345", refusal.to_string()).help(help);
             Err(problem(StatusCode::INSUFFICIENT_STORAGE, refusal.to_string(), &[diagnostic]))
+        }
+        Ok(Err(Refusal::Frozen { what, name, ends })) => {
+            Err(problem(StatusCode::CONFLICT, "a freeze is open", &[freezes::open(what, &name, &ends)]))
         }
         Ok(Err(refusal)) => Err(problem(StatusCode::CONFLICT, refusal.to_string(), &[])),
         Err(_dropped) => Err(gone()),

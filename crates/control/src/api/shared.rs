@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -18,13 +19,14 @@ use bellwether_core::{
 use tokio::sync::mpsc;
 
 use super::types::{HealthStatus, Live, SideLive, Status};
-use crate::{evidence::Evidence, measured::Seen, reactor::Input, usage::UsageLog};
+use crate::{edits, evidence::Evidence, measured::Seen, reactor::Input, usage::UsageLog};
 
 /// Seconds that the live figures cover.
 const LIVE_SECONDS: usize = 10;
 
 pub(crate) struct Shared {
     pub(crate) spec: Arc<Spec>,
+    pub(crate) state: PathBuf,
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) evidence: Evidence,
     published: ArcSwap<Published>,
@@ -44,7 +46,7 @@ pub(crate) struct Published {
 }
 
 impl Shared {
-    pub(crate) fn new(spec: Arc<Spec>, inputs: mpsc::Sender<Input>, evidence: Evidence) -> Self {
+    pub(crate) fn new(spec: Arc<Spec>, state: PathBuf, inputs: mpsc::Sender<Input>, evidence: Evidence) -> Self {
         let nothing = Published {
             machine: Controller::default(),
             at: Now::default(),
@@ -55,6 +57,7 @@ impl Shared {
         };
         Self {
             spec,
+            state,
             inputs,
             evidence,
             published: ArcSwap::from_pointee(nothing),
@@ -125,6 +128,7 @@ impl Shared {
             controller,
             live: self.live_figures(&published),
             disk: published.disk.clone(),
+            edit: edits::noted(&self.state),
         }
     }
 

@@ -11,6 +11,8 @@ use bellwether_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::edits::FleetEdit;
+
 /// `GET /v1/status`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -21,6 +23,9 @@ pub struct Status {
     /// Why nothing can be recorded: the disk is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
+    /// The fleet file is not what runs: it was edited, and the edit is not taken yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<FleetEdit>,
 }
 
 /// `POST /v1/backups`
@@ -118,6 +123,12 @@ pub struct StartRequest {
     /// Rehearse the rollback on the first batch, and change nothing for good.
     #[serde(default)]
     pub drill: bool,
+    /// Also where the fleet file is not what runs.
+    #[serde(default)]
+    pub with_running_fleet: bool,
+    /// Why freeze windows should not count for this rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_freeze: Option<String>,
     pub by: String,
 }
 
@@ -139,6 +150,9 @@ pub struct VerbRequest {
     /// For a rollback of a part.
     #[serde(default)]
     pub only: Option<Only>,
+    /// To resume or promote in a freeze window: why it cannot wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_freeze: Option<String>,
 }
 
 /// `GET /v1/rollouts/{id}/report`

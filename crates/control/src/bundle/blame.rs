@@ -88,7 +88,8 @@ fn alarm(trigger: &Trigger) -> Option<&Alarm> {
         | Trigger::CrashLoop { .. }
         | Trigger::OutOfMemory { .. }
         | Trigger::Drill
-        | Trigger::Unrecorded { .. } => None,
+        | Trigger::Unrecorded { .. }
+        | Trigger::WindowClosed { .. } => None,
     }
 }
 
@@ -99,7 +100,8 @@ fn one_agent(trigger: &Trigger) -> Option<&AgentName> {
         | Trigger::Gate { .. }
         | Trigger::Alarm(_)
         | Trigger::Drill
-        | Trigger::Unrecorded { .. } => None,
+        | Trigger::Unrecorded { .. }
+        | Trigger::WindowClosed { .. } => None,
     }
 }
 

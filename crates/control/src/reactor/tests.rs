@@ -71,7 +71,7 @@ fn reactor(state: &Path) -> Reactor {
     let driver = Link::open(&mut tasks, state.join("driver.sock"), ("driver", 1), nobody::<News<DriverEvent>>());
     let gateway = Link::open(&mut tasks, state.join("gateway.sock"), ("gateway", 1), nobody::<News<GatewayEvent>>());
     let evidence = Evidence { spec: spec.clone(), gateway: gateway.clone(), journal: journal_path.clone() };
-    let shared = Arc::new(Shared::new(spec.clone(), inputs.clone(), evidence));
+    let shared = Arc::new(Shared::new(spec.clone(), state.to_owned(), inputs.clone(), evidence));
     let entrance = Entrance { port: 1, by_address: false };
     let launcher = Launcher::new((*spec).clone(), entrance, state).unwrap();
     let (prober, clock) = (Prober::new(), Clock::start());
@@ -115,7 +115,7 @@ async fn told(reactor: &mut Reactor, events: Vec<Event>) {
 
 async fn asked(reactor: &mut Reactor, verb: VerbKind) -> Option<Result<(), Refusal>> {
     let rollout = reactor.machine.rollout().unwrap().id;
-    let verb = Verb { verb, rollout, by: "ann".into(), reason: "harm ".repeat(2000), only: None };
+    let verb = Verb { verb, rollout, by: "ann".into(), reason: "harm ".repeat(2000), only: None, override_freeze: None };
     let (reply, mut replied) = oneshot::channel();
     reactor.take(vec![Input::Verb { verb, reply }]).await.unwrap();
     replied.try_recv().ok()

@@ -13,6 +13,7 @@ use crate::{
     diagnostic::Diagnostic,
     id::{AgentName, RevisionId},
     spec::{AgentSpec, Delivery, PhaseSpec, Release, Revision, Spec, TaskMode, names, unit::Size},
+    time::Millis,
 };
 
 /// What `agent` becomes under `release`. What the release does not name stays as it is.
@@ -91,12 +92,19 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         criteria: policy.criteria.clone(),
         triggers: policy.triggers.clone(),
         drill: false,
+        freezes: Vec::new(),
+        freeze_override: None,
+        window: policy.window,
+        at_end: policy.at_end,
         revisions: revisions(spec, &targets, changes),
         budget,
         outlook: Outlook::default(),
     };
     plan.outlook = outlook::outlook(&plan, spec, measured);
-    Ok(plan)
+    match plan.window {
+        Some(window) if window < plan.outlook.schedule.planned => Err(vec![too_short(&plan, window)]),
+        _ => Ok(plan),
+    }
 }
 
 fn moves<'s>((phase, agents): &(&PhaseSpec, Vec<&'s AgentSpec>), release: &Release) -> Moves<'s> {
@@ -135,6 +143,21 @@ fn revisions(
         revisions.entry(revision.id.clone()).or_insert_with(|| revision.clone());
     }
     revisions
+}
+
+/// What is estimated (moving agents, longer bakes) does not count here: the plan shows it.
+fn too_short(plan: &Plan, window: Millis) -> Diagnostic {
+    let planned = plan.outlook.schedule.planned;
+    let bakes = planned - plan.baseline - plan.validation;
+    Diagnostic::new("BW0342", format!("the rollout takes {planned}, and its window is {window}"))
+        .because(format!(
+            "the baseline takes {}, the bakes {bakes}, the validation {}; moving the agents, about {}, comes on top",
+            plan.baseline, plan.validation, plan.outlook.schedule.moving
+        ))
+        .help(format!(
+            "write rollout.window: {} or more, or shorten baseline, bakes or validation",
+            Millis::from_mins(plan.outlook.schedule.at_most().0.div_ceil(60_000))
+        ))
 }
 
 /// The memory that the fleet may use.

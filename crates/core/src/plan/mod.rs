@@ -13,6 +13,7 @@ mod needs;
 mod outlook;
 mod refusal;
 pub mod text;
+mod timetable;
 mod undo;
 
 pub use ledger::{Ledger, Shortfall};
@@ -20,3 +21,4 @@ pub use make::{make, revision_of};
 pub use model::*;
 pub use needs::{ASSUMED_BYTES, Measured, Traffic};
 pub use outlook::drill_of;
+pub use timetable::{Freeze, FreezeOverride, Timetable, Wait};

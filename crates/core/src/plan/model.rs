@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Freeze, FreezeOverride, Timetable};
 use crate::{
     id::{AgentName, PhaseName, RevisionId, RevisionName},
-    spec::{Criteria, Delivery, GatePolicy, Readiness, Revision, Triggers},
+    spec::{AtEnd, Criteria, Delivery, GatePolicy, Readiness, Revision, Triggers},
     time::Millis,
     watch::Reach,
 };
@@ -29,6 +30,18 @@ pub struct Plan {
     /// Only the first batch moves, and is taken back at once: the rollback is rehearsed.
     #[serde(default)]
     pub drill: bool,
+    /// Windows in which it may not go further, as far ahead as it can be under way.
+    #[serde(default)]
+    pub freezes: Vec<Freeze>,
+    /// They are known, and do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze_override: Option<FreezeOverride>,
+    /// From its start, within which all agents have to be on green and validated (R20).
+    #[serde(default)]
+    pub window: Option<Millis>,
+    /// What happens if they are not.
+    #[serde(default)]
+    pub at_end: AtEnd,
     /// Every revision that the plan names.
     pub revisions: BTreeMap<RevisionId, Revision>,
     pub budget: Budget,
@@ -195,6 +208,9 @@ pub struct Outlook {
     /// Per phase; without measured traffic only the faults that need none to be seen.
     #[serde(default)]
     pub detection: Vec<Detection>,
+    /// None where no calendar was at hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timetable: Option<Timetable>,
 }
 
 /// Greens that answer a synthetic task before they get traffic.
@@ -238,6 +254,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// With no bake extended.
+    pub fn expected(&self) -> Millis {
+        self.planned + self.moving
+    }
+
     /// With every bake extended as far as the policy allows, and every drain up to its limit.
     pub fn at_most(&self) -> Millis {
         self.planned + self.buffer + self.moving + self.draining

@@ -1,6 +1,6 @@
 //! What is to be expected of a rollout: how long it takes, how far it is from blue, and what is out of reach.
 
-use super::{Detection, Measured, Outlook, Plan, PlannedAgent, PlannedPhase, Schedule, Standby, TryOuts};
+use super::{Batch, Detection, Measured, Outlook, Plan, PlannedAgent, PlannedPhase, Schedule, Standby, TryOuts};
 use crate::{
     id::AgentName,
     spec::{Delivery, Spec, TaskMode},
@@ -28,6 +28,7 @@ pub(super) fn outlook(plan: &Plan, spec: &Spec, measured: &Measured) -> Outlook 
         mute: mute(plan),
         unfenced: unfenced(spec),
         detection: detection(plan, spec, measured),
+        timetable: None,
     }
 }
 
@@ -35,17 +36,20 @@ fn schedule(plan: &Plan, try_outs: &TryOuts) -> Schedule {
     let bakes: u64 = plan.phases.iter().map(|phase| phase.bake.0).sum();
     let extended: u64 = plan.phases.iter().map(|phase| phase.bake.compressed(1.0 / plan.extension).0).sum();
     let batches = plan.phases.iter().flat_map(|phase| &phase.batches);
-    let moving = batches.fold(Millis::ZERO, |sum, batch| {
-        let boots = batch.agents.iter().filter_map(|planned| plan.budget.needs.get(&planned.agent));
-        let boot = boots.map(|need| need.boot).max().unwrap_or_default();
-        sum + boot + try_outs.of_batch(plan.tried_out(batch).count()).unwrap_or_default() + CUTOVER
-    });
+    let moving = batches.fold(Millis::ZERO, |sum, batch| sum + moving(plan, try_outs, batch));
     Schedule {
         planned: plan.baseline + Millis(bakes) + plan.validation,
         buffer: Millis(extended.saturating_sub(bakes)),
         moving,
         draining: draining(plan),
     }
+}
+
+/// Starting the greens of a batch, trying them out and moving their traffic.
+pub(super) fn moving(plan: &Plan, try_outs: &TryOuts, batch: &Batch) -> Millis {
+    let boots = batch.agents.iter().filter_map(|planned| plan.budget.needs.get(&planned.agent));
+    let boot = boots.map(|need| need.boot).max().unwrap_or_default();
+    boot + try_outs.of_batch(plan.tried_out(batch).count()).unwrap_or_default() + CUTOVER
 }
 
 fn try_outs(plan: &Plan, spec: &Spec, measured: &Measured) -> TryOuts {
@@ -125,6 +129,7 @@ fn seconds(seconds: f64) -> Millis {
 pub fn drill_of(plan: &Plan) -> Plan {
     let mut drill = plan.clone();
     drill.drill = true;
+    drill.window = None;
     drill.baseline = plan.baseline.min(DRILL_BASELINE_MAX);
     drill.phases.truncate(1);
     for PlannedPhase { batches, second_half, agents_cumulative, .. } in &mut drill.phases {

@@ -6,13 +6,13 @@ mod phases;
 use std::{collections::BTreeMap, fmt};
 
 use self::{
-    layout::{after, exact, percent, prose, row, trimmed, yes},
+    layout::{after, days, exact, percent, prose, row, trimmed, yes},
     phases::kept,
 };
-use super::{Margin, Plan, Schedule, Standby, TryOuts};
+use super::{FreezeOverride, Margin, Plan, Schedule, Standby, TryOuts, Wait};
 use crate::{
     id::AgentName,
-    spec::{Delivery, GatePolicy, Require, Revision, Spec, ThinEvidence, names, unit::Size},
+    spec::{AtEnd, Delivery, GatePolicy, Require, Revision, Spec, ThinEvidence, names, unit::Size},
     time::Millis,
     watch::FaultClass,
 };
@@ -39,6 +39,7 @@ impl fmt::Display for Page<'_> {
         self.machine(f)?;
         self.way_back(f)?;
         self.schedule(f)?;
+        self.calendar(f)?;
         self.detection(f)?;
         self.gates(f)
     }
@@ -195,6 +196,63 @@ impl Page<'_> {
         )?;
         self.readiness(f)?;
         writeln!(f, "  Blue is held for {} after that, and a rollback stays possible.", plan.rollback_window)
+    }
+
+    /// The window of the rollout, and the freeze windows in its way.
+    fn calendar(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.plan;
+        if let Some(buffer) = plan.window_buffer() {
+            self.window(f, buffer)?;
+        }
+        if let Some(FreezeOverride { by, why }) = &plan.freeze_override {
+            return prose(f, &format!("Freeze windows do not count, as {by} says: {why}"));
+        }
+        let Some(timetable) = &plan.outlook.timetable else { return Ok(()) };
+        if let Some(wait) = &timetable.start {
+            prose(
+                f,
+                &format!(
+                    "Now is in the freeze {:?}: the rollout cannot begin before {}, in {}. What follows is for a start then.",
+                    wait.freeze,
+                    wait.ends,
+                    days(wait.span)
+                ),
+            )?;
+        }
+        for Wait { freeze, what, span, ends } in &timetable.waits {
+            let waits = format!("it would wait until {ends}, {}", days(*span));
+            prose(f, &format!("Frozen: {what} would begin in the freeze {freeze:?}; {waits}."))?;
+        }
+        match timetable.start.is_none() && timetable.waits.is_empty() && !plan.freezes.is_empty() {
+            true => writeln!(f, "  No freeze window is in the way of a start now."),
+            false => Ok(()),
+        }
+    }
+
+    fn window(&self, f: &mut fmt::Formatter<'_>, buffer: Millis) -> fmt::Result {
+        let plan = self.plan;
+        let window = plan.window.unwrap_or_default();
+        let then = match plan.at_end {
+            AtEnd::Pause => "it pauses for a person",
+            AtEnd::Rollback => "it is rolled back",
+        };
+        let schedule = &plan.outlook.schedule;
+        let rest = match buffer {
+            Millis::ZERO => format!(
+                "that is less than planned steps and moving agents are expected to take, {}",
+                exact(schedule.expected())
+            ),
+            buffer => format!("{} of it are a buffer, which longer bakes, pauses and freezes spend", exact(buffer)),
+        };
+        prose(
+            f,
+            &format!("Window: {} from the start; {rest}. If it closes before all is done, {then}.", exact(window)),
+        )?;
+        let lasts = plan.outlook.timetable.as_ref().map_or(Millis::ZERO, |timetable| timetable.lasts);
+        if lasts > window && buffer > Millis::ZERO {
+            prose(f, &format!("With the freezes below it would take {}, and not be done in its window.", days(lasts)))?;
+        }
+        Ok(())
     }
 
     /// What a green must show before it gets traffic.

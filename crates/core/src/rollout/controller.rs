@@ -15,7 +15,7 @@ use super::{
     verbs::{Effect, effect},
 };
 use crate::{
-    id::{AgentName, Generation, InstanceId, RevisionId, RolloutId, Side},
+    id::{AgentName, AgentType, Generation, InstanceId, RevisionId, RolloutId, Side},
     plan::Plan,
     spec::unit::Size,
     time::{Nanos, Now},
@@ -63,6 +63,12 @@ pub enum Refusal {
     NoRoom { needed: u64, free: u64 },
     #[error("{0}; make room on the disk of the state directory, and ask again")]
     CannotRecord(String),
+    #[error(
+        "cannot {what} in the freeze {name:?}: it ends {ends}; wait, or say why it cannot with --override-freeze REASON"
+    )]
+    Frozen { what: &'static str, name: String, ends: String },
+    #[error("{0} is never held up by a freeze; leave out the override")]
+    NeverFrozen(&'static str),
 }
 
 impl Controller {
@@ -109,9 +115,13 @@ impl Controller {
         self.fleet.generation
     }
 
-    /// Agents with their types, and whether blue or green serves each.
+    /// Agents, and whether blue or green serves each.
     pub fn agents(&self) -> impl Iterator<Item = (&AgentName, Option<Side>)> {
         self.fleet.agents.iter().map(|(name, agent)| (name, agent.serving()))
+    }
+
+    pub fn agents_with_types(&self) -> impl Iterator<Item = (&AgentName, &AgentType)> {
+        self.fleet.agents.iter().map(|(name, agent)| (name, &agent.agent_type))
     }
 
     /// The revision that the agent's blue side runs.
@@ -278,6 +288,10 @@ impl Controller {
         if plan.phases.is_empty() || plan.phases.iter().any(|p| p.batches.iter().all(|b| b.agents.is_empty())) {
             return Err(Refusal::EmptyPlan);
         }
+        if let Some(freeze) = plan.freeze_at(now.wall).filter(|_| plan.freeze_override.is_none()) {
+            let (name, ends) = (freeze.name.clone(), freeze.ends.clone());
+            return Err(Refusal::Frozen { what: "start a rollout", name, ends });
+        }
         let mut seen = BTreeSet::new();
         for planned in plan.agents() {
             let runs = self.fleet.agents.get(&planned.agent).map(|agent| &agent.blue.revision);
@@ -294,7 +308,7 @@ impl Controller {
     }
 
     fn verb(&mut self, now: Now, verb: Verb, out: &mut Vec<Command>) -> Result<(), Refusal> {
-        let Verb { verb, rollout, by, reason, only } = verb;
+        let Verb { verb, rollout, by, reason, only, override_freeze } = verb;
         let latest = self.rollouts.len() as u64;
         let Some(current) = self.rollouts.iter_mut().find(|r| r.id == rollout) else {
             return Err(Refusal::NoSuchRollout(rollout));
@@ -306,8 +320,10 @@ impl Controller {
         if rollout.0 != latest && verb == VerbKind::Rollback {
             return Err(not_now(current.state, "a later rollout was started since; roll that one back"));
         }
+        let effect = effect(current.state, current.paused.as_ref(), verb);
+        current.heed_freeze(verb, effect, now.wall, override_freeze.map(|why| (by.clone(), why)))?;
         let world = &mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out };
-        match effect(current.state, current.paused.as_ref(), verb) {
+        match effect {
             Effect::Pause => current.paused = Some(PauseReason::Asked { by, why: reason }),
             Effect::Resume => current.resume(world),
             Effect::JudgeNow => current.judge_now(world),
@@ -368,12 +384,17 @@ impl Controller {
 
     fn tick(&mut self, now: Now, out: &mut Vec<Command>) {
         for timer in self.timers.take_due(now.mono) {
-            if timer == Timer::Stage {
-                if let Some(rollout) = self.rollouts.last_mut() {
-                    rollout.stage_due(&mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out });
+            match timer {
+                Timer::Stage | Timer::Window => {
+                    let Some(rollout) = self.rollouts.last_mut() else { continue };
+                    let world = &mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out };
+                    if timer == Timer::Stage { rollout.stage_due(world) } else { rollout.window_due(world) }
                 }
-            } else {
-                self.fleet.due(now, &timer, &mut self.timers, out);
+                // That time has passed is all there is to it: the step looks at the clock itself.
+                Timer::Thaw => {}
+                Timer::Boot(_) | Timer::TryOut(_) | Timer::BackOff(..) | Timer::Drain(_) => {
+                    self.fleet.due(now, &timer, &mut self.timers, out);
+                }
             }
         }
     }

@@ -152,6 +152,9 @@ pub struct Verb {
     /// For a rollback of less than the whole rollout.
     #[serde(default)]
     pub only: Option<Only>,
+    /// For what a freeze window would hold up: why it should not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_freeze: Option<String>,
 }
 
 /// A part of a rollout.

@@ -369,7 +369,8 @@ impl Fleet {
                 }
             }
             Timer::Drain(instance) => self.empty(*instance, timers),
-            Timer::Stage => {}
+            // The rollout's own.
+            Timer::Stage | Timer::Window | Timer::Thaw => {}
         }
     }
 

@@ -44,6 +44,7 @@ impl Rollout {
     pub(crate) fn begin(&self, world: &mut World<'_>) {
         world.out.push(Command::OpenWindow { rollout: self.id, window: Window::Baseline });
         world.stage_ends_after(self.plan.baseline);
+        self.open_window(world);
     }
 
     /// Takes every step whose condition holds. False if there was none.
@@ -56,12 +57,12 @@ impl Rollout {
     }
 
     fn advance_once(&mut self, world: &mut World<'_>) -> bool {
-        if self.retreat_further(world) {
+        if self.retreat_further(world) || self.thaw(world) {
             return true;
         }
         match self.state {
             State::Progressing { phase, step: Step::Warming { batch } } => {
-                if self.paused.is_some() {
+                if self.paused.is_some() || self.freeze(world) {
                     return false;
                 }
                 self.seat_greens(phase, batch, world);
@@ -148,7 +149,8 @@ impl Rollout {
             State::Progressing { phase, step: Step::Halfway { next } } => {
                 self.state = State::Progressing { phase, step: Step::Warming { batch: next } };
             }
-            State::Completed => self.committing = true,
+            // Giving up the way back is a change like any other, unless a person has asked for it.
+            State::Completed => self.committing = self.committing || !self.freeze(world),
             State::RollingBack { .. } => self.over(State::NeedsAttention, world),
             State::Progressing {
                 step: Step::Warming { .. } | Step::CuttingOver { .. } | Step::Gate { .. } | Step::Held,
@@ -263,7 +265,7 @@ impl Rollout {
                 } else if self.paused.is_some() {
                     self.state = State::Progressing { phase, step: Step::Held };
                 } else {
-                    self.pass(phase, world);
+                    self.leave(phase, world);
                 }
             }
             State::Validating { judging: true } => {
@@ -304,7 +306,7 @@ impl Rollout {
                 // plan had no level for: it can answer the question, and by itself it cannot find harm.
                 self.bake(phase, UNPLANNED_LOOK, self.plan.phases[phase].bake, world);
             } else {
-                self.pass(phase, world);
+                self.leave(phase, world);
             }
         }
     }
@@ -340,16 +342,20 @@ impl Rollout {
         self.state = State::Completed;
         self.paused = None;
         self.ended = Some(world.now.wall);
+        world.timers.disarm(&Timer::Window);
         world.stage_ends_after(self.plan.rollback_window);
     }
 
     fn commit(&mut self, world: &mut World<'_>) {
+        self.paused = None;
         world.fleet.settle(world.timers, world.out);
         self.over(State::Committed, world);
     }
 
     pub(crate) fn over(&mut self, state: State, world: &mut World<'_>) {
-        world.timers.disarm(&Timer::Stage);
+        for timer in [Timer::Stage, Timer::Window, Timer::Thaw] {
+            world.timers.disarm(&timer);
+        }
         if state.is_over() {
             world.fleet.lift_limit();
         }
@@ -413,7 +419,7 @@ impl Rollout {
         world.out.push(Command::OpenWindow { rollout: self.id, window: Window::Phase(phase) });
     }
 
-    fn pass(&mut self, phase: usize, world: &mut World<'_>) {
+    pub(super) fn pass(&mut self, phase: usize, world: &mut World<'_>) {
         if let Some(record) = self.phases.last_mut() {
             record.ended = Some(world.now.wall);
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     analysis::GateReport,
     id::{AgentName, PhaseName, RolloutId},
-    plan::Plan,
+    plan::{FreezeOverride, Plan},
     time::{ClockJump, Millis, UnixMillis},
     watch::Alarm,
 };
@@ -119,6 +119,30 @@ pub enum PauseReason {
     DiskFull {
         why: String,
     },
+    /// A freeze window is open. It goes on by itself when that is over.
+    Frozen {
+        name: String,
+        until: UnixMillis,
+        /// The same for people, in the time zone of the fleet file.
+        ends: String,
+    },
+    /// The time within which it should have been done is over (R20).
+    WindowClosed,
+}
+
+impl PauseReason {
+    /// Nobody has to do anything for it to go on.
+    pub fn ends_by_itself(&self) -> bool {
+        match self {
+            Self::Frozen { .. } => true,
+            Self::Asked { .. }
+            | Self::ThinEvidence
+            | Self::SharedFault { .. }
+            | Self::PartlyRolledBack { .. }
+            | Self::DiskFull { .. }
+            | Self::WindowClosed => false,
+        }
+    }
 }
 
 /// Why a rollout is being undone.
@@ -157,6 +181,10 @@ pub enum Trigger {
     Unrecorded {
         why: String,
     },
+    /// It was not done in its window, and the fleet file says `at_end: rollback` (R20).
+    WindowClosed {
+        window: Millis,
+    },
 }
 
 impl fmt::Display for Trigger {
@@ -177,6 +205,7 @@ impl fmt::Display for Trigger {
             Self::Alarm(alarm) => write!(f, "{} ({}): {}", alarm.kind.name(), alarm.kind.requirement(), alarm.why),
             Self::Drill => f.write_str("drill (R51): the rollback is rehearsed"),
             Self::Unrecorded { why } => write!(f, "begun while the journal could not be written: {why}"),
+            Self::WindowClosed { window } => write!(f, "window closed (R20): it was not done within {window}"),
         }
     }
 }
@@ -185,7 +214,7 @@ impl Trigger {
     /// Whether green is what is at fault, so that what it holds is taken from it at once.
     pub(crate) fn blames_green(&self) -> bool {
         match self {
-            Self::Operator { .. } | Self::Drill => false,
+            Self::Operator { .. } | Self::Drill | Self::WindowClosed { .. } => false,
             Self::Alarm(alarm) => !alarm.shared,
             // Why it was begun is lost. What green still holds is given to blue rather than to a suspect.
             Self::Gate { .. } | Self::CrashLoop { .. } | Self::OutOfMemory { .. } | Self::Unrecorded { .. } => true,
@@ -195,7 +224,11 @@ impl Trigger {
     /// When the clock of detection started (R46); none where nobody can know.
     fn harm_began(&self) -> Option<UnixMillis> {
         match self {
-            Self::Operator { .. } | Self::Gate { .. } | Self::Drill | Self::Unrecorded { .. } => None,
+            Self::Operator { .. }
+            | Self::Gate { .. }
+            | Self::Drill
+            | Self::Unrecorded { .. }
+            | Self::WindowClosed { .. } => None,
             // What never became ready had no traffic to harm.
             Self::CrashLoop { fault: Some(_), .. } => None,
             Self::CrashLoop { first, fault: None, .. } => Some(*first),
@@ -347,6 +380,12 @@ pub struct Rollout {
     /// Disk is held back for undoing it, and traffic may go back to blue unrecorded.
     #[serde(default)]
     pub authorised: bool,
+    /// Who lets it go on in freeze windows.
+    #[serde(default)]
+    pub freeze_override: Option<FreezeOverride>,
+    /// When its window closed before it was done.
+    #[serde(default)]
+    pub window_closed: Option<UnixMillis>,
 }
 
 /// Jumps of the clock kept of one rollout.
@@ -357,6 +396,8 @@ impl Rollout {
         Self {
             id,
             by,
+            freeze_override: plan.freeze_override.clone(),
+            window_closed: None,
             plan: Arc::new(plan),
             state: State::Preflight,
             paused: None,

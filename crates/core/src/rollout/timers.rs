@@ -22,6 +22,10 @@ pub(crate) enum Timer {
     Drain(InstanceId),
     /// The current stage of the rollout ends.
     Stage,
+    /// The rollout has to be done by then.
+    Window,
+    /// A freeze window that holds up the rollout may be over.
+    Thaw,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

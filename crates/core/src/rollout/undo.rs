@@ -9,6 +9,7 @@ use super::{
     progress::World,
     seat::{Is, Want},
     state::{PauseReason, Retreat, RollbackRecord, RollbackStep, Rollout, State, Trigger},
+    timers::Timer,
 };
 use crate::{
     id::{AgentName, AgentType, Side},
@@ -23,6 +24,7 @@ const GAP_MAX: usize = 16;
 impl Rollout {
     pub(crate) fn roll_back(&mut self, trigger: Trigger, world: &mut World<'_>) {
         world.stage_ends_after(RollbackRecord::END_TO_END_MAX);
+        world.timers.disarm(&Timer::Window);
         self.paused = None;
         self.committing = false;
         self.ended = None;
@@ -97,7 +99,10 @@ impl Rollout {
     fn hold(&mut self, reason: PauseReason) {
         match self.state {
             State::Progressing { .. } | State::Validating { .. } => {
-                self.paused.get_or_insert(reason);
+                // What a freeze holds up would go on by itself.
+                if self.paused.as_ref().is_none_or(PauseReason::ends_by_itself) {
+                    self.paused = Some(reason);
+                }
             }
             // Nothing is going on that could be held.
             State::Preflight
@@ -164,7 +169,8 @@ impl Rollout {
             | Trigger::Gate { .. }
             | Trigger::Alarm(_)
             | Trigger::Drill
-            | Trigger::Unrecorded { .. } => {
+            | Trigger::Unrecorded { .. }
+            | Trigger::WindowClosed { .. } => {
                 return self.roll_back(trigger, world);
             }
         };

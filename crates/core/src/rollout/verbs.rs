@@ -29,7 +29,7 @@ pub(crate) fn effect(state: State, paused: Option<&PauseReason>, verb: VerbKind)
     const UNDOING: &str = "the rollout is being undone; wait for it with `bellwether rollout watch`";
     match (state, verb) {
         (State::Preflight | State::Progressing { .. } | State::Validating { .. }, VerbKind::Pause) => {
-            if paused.is_some() { Nothing } else { Pause }
+            if paused.is_none_or(PauseReason::ends_by_itself) { Pause } else { Nothing }
         }
         (State::Preflight | State::Progressing { .. } | State::Validating { .. }, VerbKind::Resume) => {
             if paused.is_some() { Resume } else { Nothing }

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     id::{AgentName, AgentType, Generation, InstanceId, PhaseName, RevisionId, RevisionName, RolloutId, Side},
-    spec::Triggers,
+    plan::FreezeOverride,
+    spec::{AtEnd, Triggers},
     time::{ClockJump, Millis, Now, UnixMillis},
 };
 
@@ -70,6 +71,31 @@ pub struct RolloutView {
     /// What would end it at once.
     pub triggers: Triggers,
     pub drill: bool,
+    /// The time within which it has to be done, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowView>,
+    /// Who lets it go on in freeze windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze_override: Option<FreezeOverride>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowView {
+    pub window: Millis,
+    pub at_end: AtEnd,
+    /// When it closed before the rollout was done.
+    pub closed: Option<UnixMillis>,
+    /// Until it closes; none once nothing is left to be done in it.
+    pub left: Option<Millis>,
+    /// What is planned yet, without extensions; moving agents is estimated.
+    pub planned: Millis,
+}
+
+impl WindowView {
+    /// What longer bakes, pauses and freezes may spend of it yet.
+    pub fn buffer(&self) -> Option<Millis> {
+        Some(self.left? - self.planned)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,7 +153,23 @@ impl Controller {
             clock_jumps: rollout.clock_jumps.clone(),
             triggers: rollout.plan.triggers.clone(),
             drill: rollout.plan.drill,
+            window: self.window_view(rollout, now),
+            freeze_override: rollout.freeze_override.clone(),
         }
+    }
+}
+
+impl Controller {
+    fn window_view(&self, rollout: &Rollout, now: Now) -> Option<WindowView> {
+        let last = self.rollouts.last().is_some_and(|last| last.id == rollout.id);
+        let at = |timer| self.timers.at(&timer).filter(|_| last);
+        Some(WindowView {
+            window: rollout.plan.window?,
+            at_end: rollout.plan.at_end,
+            closed: rollout.window_closed,
+            left: rollout.window_left(at(Timer::Window), now),
+            planned: rollout.still_planned(at(Timer::Stage).map(|at| at.since(now.mono))),
+        })
     }
 }
 

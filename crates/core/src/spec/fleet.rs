@@ -1,7 +1,7 @@
 //! The fleet file as a whole.
 
 use super::{
-    DriverKind, Host, Ollama, Spec, agents, names,
+    DriverKind, Host, KnowsZone, Ollama, Spec, agents, names,
     reader::{Fields, Reader},
     rollout, tasks,
     unit::Size,
@@ -25,18 +25,24 @@ pub struct Sources<'a> {
     pub read: &'a dyn Fn(&str) -> Result<String, String>,
 }
 
-/// Reads and checks a fleet file. The error holds every finding, in the order of the file.
+/// Reads and checks a fleet file. The error holds every finding, in the order of the file. The name of a time zone is
+/// taken as it is; where it will be used, see [`parse_fleet_in`].
 pub fn parse_fleet(sources: &Sources<'_>) -> Result<Spec, Vec<Diagnostic>> {
+    parse_fleet_in(sources, &|_name| Ok(()))
+}
+
+/// The same where the time zones are known.
+pub fn parse_fleet_in(sources: &Sources<'_>, knows: KnowsZone<'_>) -> Result<Spec, Vec<Diagnostic>> {
     let root = yaml::parse(sources.name, sources.text).map_err(|refused| vec![refused])?;
     let mut reader = Reader::new(sources.name);
-    let spec = fleet(&mut reader, sources, &root);
+    let spec = fleet(&mut reader, sources, &root, knows);
     match spec {
         Some(spec) if reader.found.is_empty() => Ok(spec),
         _ => Err(reader.finish()),
     }
 }
 
-fn fleet(r: &mut Reader<'_>, sources: &Sources<'_>, root: &yaml::Node) -> Option<Spec> {
+fn fleet(r: &mut Reader<'_>, sources: &Sources<'_>, root: &yaml::Node, knows: KnowsZone<'_>) -> Option<Spec> {
     if is_release(root) {
         let wrong = Diagnostic::new("BW0129", "this is a release file, and a fleet file is needed here")
             .because("it has the keys of a release: \"release\" or \"set\"")
@@ -56,7 +62,7 @@ fn fleet(r: &mut Reader<'_>, sources: &Sources<'_>, root: &yaml::Node) -> Option
             .choice(fields.get("driver"), "BW0116", &[("process", DriverKind::Process)])
             .unwrap_or(DriverKind::Process),
         tasks,
-        rollout: rollout::read(r, fields.get("rollout"), &fleet),
+        rollout: rollout::read(r, fields.get("rollout"), &fleet, knows),
         agents: fleet.agents,
     })
 }

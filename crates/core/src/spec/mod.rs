@@ -4,8 +4,11 @@
 //! with file, line and column. What is not written has a default; the defaults stand in `docs/fleet-file.md`.
 
 mod agents;
+mod calendar;
 mod delivery;
+mod difference;
 mod fleet;
+mod freezes;
 mod inventory;
 mod model;
 pub(crate) mod names;
@@ -20,7 +23,10 @@ mod triggers;
 pub mod unit;
 mod yaml;
 
-pub use fleet::{Sources, parse_fleet};
+pub use calendar::{DAY, DateTime, FreezeWindow, WeekTime, When, Zone};
+pub use difference::{differences, other_agents};
+pub use fleet::{Sources, parse_fleet, parse_fleet_in};
+pub use freezes::KnowsZone;
 pub use model::*;
 pub use release::parse_release;
 pub use unit::millis;

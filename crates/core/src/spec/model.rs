@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{FreezeWindow, Zone};
 use crate::{
     id::{AgentName, AgentType, ModelName, PhaseName, RevisionId, RevisionName},
     time::Millis,
@@ -239,10 +240,30 @@ pub struct RolloutPolicy {
     /// R47: a plan from which the way back may take longer anywhere is refused.
     #[serde(default = "undo_max")]
     pub undo_max: Millis,
+    #[serde(default)]
+    pub timezone: Zone,
+    /// In these no rollout begins or goes further.
+    #[serde(default)]
+    pub freeze: Vec<FreezeWindow>,
+    /// From its start, within which a rollout must be done.
+    #[serde(default)]
+    pub window: Option<Millis>,
+    #[serde(default)]
+    pub at_end: AtEnd,
 }
 
 fn undo_max() -> Millis {
     Millis::from_secs(60)
+}
+
+/// What becomes of a rollout that is not done when its window closes (R20).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AtEnd {
+    /// A person decides.
+    #[default]
+    Pause,
+    Rollback,
 }
 
 /// Whether a rollout may start before its rollback was rehearsed (R51).

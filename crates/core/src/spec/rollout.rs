@@ -1,15 +1,15 @@
 //! The `rollout` section: the policy and its figures. Phases are read by [`super::phases`].
 
 use super::{
-    Criteria, DrillPolicy, RolloutPolicy, Triggers,
+    AtEnd, Criteria, DrillPolicy, KnowsZone, RolloutPolicy, Triggers, Zone,
     agents::Fleet,
-    phases,
+    freezes, phases,
     reader::{Field, Fields, Reader},
     triggers,
 };
 use crate::time::Millis;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 16] = [
     "policy",
     "baseline",
     "validation",
@@ -22,6 +22,10 @@ const KEYS: [&str; 12] = [
     "drill",
     "undo_max",
     "phases",
+    "timezone",
+    "freeze",
+    "window",
+    "at_end",
 ];
 
 const CRITERIA: [&str; 11] = [
@@ -41,7 +45,12 @@ const CRITERIA: [&str; 11] = [
 const SHARE: (f64, f64) = (0.0, 1.0);
 const RATIO: (f64, f64) = (0.1, 100.0);
 
-pub(super) fn read(r: &mut Reader<'_>, section: Option<Field<'_>>, fleet: &Fleet) -> RolloutPolicy {
+pub(super) fn read(
+    r: &mut Reader<'_>,
+    section: Option<Field<'_>>,
+    fleet: &Fleet,
+    knows: KnowsZone<'_>,
+) -> RolloutPolicy {
     // The figures of the seed's plan (R20, R33, R47, R99).
     let mut policy = RolloutPolicy {
         baseline: Millis::from_mins(60),
@@ -55,6 +64,10 @@ pub(super) fn read(r: &mut Reader<'_>, section: Option<Field<'_>>, fleet: &Fleet
         triggers: Triggers::default(),
         drill: DrillPolicy::default(),
         undo_max: Millis::from_secs(60),
+        timezone: Zone::default(),
+        freeze: Vec::new(),
+        window: None,
+        at_end: AtEnd::default(),
     };
     let fields = section.and_then(|field| r.fields(field.node, "\"rollout\"", &KEYS));
     if let Some(f) = &fields {
@@ -70,6 +83,7 @@ pub(super) fn read(r: &mut Reader<'_>, section: Option<Field<'_>>, fleet: &Fleet
         let drills = [("optional", DrillPolicy::Optional), ("required", DrillPolicy::Required)];
         policy.drill = r.choice(f.get("drill"), "BW0127", &drills).unwrap_or(policy.drill);
         policy.undo_max = r.some_millis(f.get("undo_max")).unwrap_or(policy.undo_max);
+        freezes::read(r, f, knows, &mut policy);
     }
     policy.phases = phases::read(r, fields.as_ref().and_then(|f| f.get("phases")), fleet);
     policy

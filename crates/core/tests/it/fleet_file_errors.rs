@@ -1,8 +1,9 @@
 //! Messages as a stranger reads them.
 
+use bellwether_core::spec::{Sources, parse_fleet_in};
 use insta::assert_snapshot;
 
-use crate::support::{refused, refused_release, refused_with};
+use crate::support::{refused, refused_release, refused_with, shown};
 
 /// A sound fleet of three to which a test adds what is wrong.
 const FLEET: &str = "version: 1
@@ -280,4 +281,50 @@ rollout:
     - {name: canary, select: everything}
 "
     ));
+}
+
+#[test]
+fn freeze_windows_that_are_none() {
+    assert_snapshot!(fleet(
+        "rollout:
+  timezone: CEST
+  freeze:
+    - {name: weekend, from: \"Fri 16:00\", to: \"Mon 8am\"}
+    - {name: weekend, from: \"Sat 00:00\", to: \"Sun 00:00\"}
+    - {name: weekend, from: \"Wed 10:00\", to: \"Wed 10:00\"}
+    - {name: year end, from: 2026-12-23T00:00, to: 2026-01-02T00:00}
+    - {name: leap, from: 2027-02-29T00:00, to: 2027-03-01T00:00}
+    - {name: mixed, from: \"Fri 16:00\", to: 2027-03-01T00:00}
+    - {nam: typo, from: \"Fri 24:00\", till: \"Mon 08:00\"}
+    - {name: \"two\\nlines\", from: \"Mon 10:00\", to: \"Mon 11:00\"}
+    - Friday
+    - {name: weekend, from: \"Mon 10:00\", to: \"Mon 11:00\"}
+"
+    ));
+}
+
+#[test]
+fn windows_and_what_happens_at_their_end() {
+    assert_snapshot!(fleet("rollout: {window: 0, at_end: explode}\n"));
+    assert_snapshot!(fleet("rollout: {window: 6, timezone: +25:00, freeze: weekend}\n"));
+    assert_snapshot!(fleet("rollout: {at_end: rollback}\n"));
+}
+
+#[test]
+fn weekly_freezes_that_leave_no_time() {
+    assert_snapshot!(fleet(
+        "rollout:
+  freeze:
+    - {name: week, from: \"Mon 00:00\", to: \"Sat 12:00\"}
+    - {name: weekend, from: \"Sat 08:00\", to: \"Mon 01:00\"}
+"
+    ));
+}
+
+#[test]
+fn a_time_zone_that_the_system_does_not_have() {
+    let text = format!("{FLEET}rollout: {{timezone: Europe/Berlim}}\n");
+    let sources = Sources { name: "fleet.yaml", text: &text, read: &|_| Err("none".to_owned()) };
+    let knows = |name: &str| if name == "Europe/Berlin" { Ok(()) } else { Err("there is no such zone".to_owned()) };
+    assert_snapshot!(shown(&parse_fleet_in(&sources, &knows).expect_err("it is not known")));
 }

@@ -1,5 +1,6 @@
 //! What a person reads and what others rely on, checked from outside.
 
+mod calendar;
 mod fleet_file;
 mod fleet_file_errors;
 mod plan;

@@ -1,7 +1,9 @@
 //! People: one who starts the rollout and answers what it asks, and one who presses buttons.
 
 use bellwether_core::{
+    plan::{Freeze, Plan},
     rollout::{Event, Only, PauseReason, State, Verb, VerbKind},
+    spec::AtEnd,
     time::Millis,
 };
 
@@ -26,7 +28,7 @@ impl World {
             if early && self.faults() {
                 return Ok(());
             }
-            let plan = Box::new(self.plan.clone());
+            let plan = Box::new(self.dated());
             return self.at_controller(self.shell.life, None, Event::Planned { plan, by: "caretaker".into() });
         };
         let verb = match (rollout.state, &rollout.paused) {
@@ -37,13 +39,36 @@ impl World {
                 Some(
                     PauseReason::SharedFault { .. }
                     | PauseReason::PartlyRolledBack { .. }
-                    | PauseReason::DiskFull { .. },
+                    | PauseReason::DiskFull { .. }
+                    | PauseReason::WindowClosed,
                 ),
             ) => VerbKind::Resume,
             (_, Some(PauseReason::Asked { .. })) if self.chance.hit(0.3) => VerbKind::Resume,
             _ => return Ok(()),
         };
         self.ask_for(verb)
+    }
+
+    /// The plan, with freeze windows and a window of its own where the scenario has them.
+    fn dated(&mut self) -> Plan {
+        let mut plan = self.plan.clone();
+        if !self.scenario.windows {
+            return plan;
+        }
+        let now = self.shell.clock(self.now()).wall;
+        plan.freezes = (0..4)
+            .map(|number| {
+                let from = now + self.fate.between(Millis::from_mins(1), Millis::from_mins(9 * 60));
+                let to = from + self.fate.between(Millis::from_mins(1), Millis::from_mins(60));
+                Freeze { name: format!("freeze {number}"), from, to, ends: String::new() }
+            })
+            .collect();
+        if self.fate.hit(0.5) {
+            let planned = plan.outlook.schedule.planned;
+            plan.window = Some(planned + self.fate.between(Millis::ZERO, Millis::from_mins(120)));
+            plan.at_end = if self.fate.hit(0.5) { AtEnd::Pause } else { AtEnd::Rollback };
+        }
+        plan
     }
 
     pub(super) fn careless_verb(&mut self) -> Result<(), Violation> {
@@ -80,7 +105,8 @@ impl World {
 
     fn ask(&mut self, verb: VerbKind, only: Option<Only>) -> Result<(), Violation> {
         let Some(rollout) = self.shell.machine.rollout().map(|rollout| rollout.id) else { return Ok(()) };
-        let verb = Verb { verb, rollout, by: "somebody".into(), reason: "it seemed right".into(), only };
+        let (by, reason) = ("somebody".into(), "it seemed right".into());
+        let verb = Verb { verb, rollout, by, reason, only, override_freeze: None };
         self.at_controller(self.shell.life, None, Event::Verb(verb))
     }
 }

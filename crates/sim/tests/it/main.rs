@@ -63,6 +63,15 @@ fn scarce_memory_is_never_exceeded_on_the_way_there_and_back() {
 }
 
 #[test]
+fn freezes_and_windows_hold_nothing_up_for_ever() {
+    let outcomes = small("windows", 12);
+    for end in [End::Committed, End::RolledBack] {
+        assert!(outcomes.iter().any(|outcome| outcome.end == end), "never {end:?}");
+    }
+    assert!(outcomes.iter().any(|outcome| outcome.trigger == Some("window closed")), "no window closed");
+}
+
+#[test]
 fn all_of_it_together() {
     small("chaos", 12);
 }

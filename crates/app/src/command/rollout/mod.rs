@@ -37,9 +37,9 @@ enum Sub {
     /// Stop before the next cutover; what runs is still judged
     Pause(steer::Args),
     /// Go on after a pause
-    Resume(steer::Args),
+    Resume(steer::OnwardArgs),
     /// End the bake now, or go on where evidence is thin
-    Promote(steer::Args),
+    Promote(steer::OnwardArgs),
     HoldBack(steer::HoldBackArgs),
     #[command(visible_alias = "abort")]
     Rollback(steer::RollbackArgs),
@@ -62,8 +62,8 @@ pub(crate) fn run(args: Args) -> Outcome {
             Sub::Show(args) => show::run(&args).await,
             Sub::List(args) => list::run(&args).await,
             Sub::Pause(args) => steer::run(VerbKind::Pause, &args).await,
-            Sub::Resume(args) => steer::run(VerbKind::Resume, &args).await,
-            Sub::Promote(args) => steer::run(VerbKind::Promote, &args).await,
+            Sub::Resume(args) => steer::onward(VerbKind::Resume, args).await,
+            Sub::Promote(args) => steer::onward(VerbKind::Promote, args).await,
             Sub::HoldBack(args) => steer::hold_back(args).await,
             Sub::Rollback(args) => steer::rollback(args).await,
             Sub::Commit(args) => steer::run(VerbKind::Commit, &args).await,

@@ -53,7 +53,7 @@ pub(super) async fn run(args: &Args) -> Outcome {
     let control = Control::new(&args.control.control);
     let id = number(&control, args.rollout).await?;
     let rollout: RolloutView = control.get(&format!("/v1/rollouts/{id}")).await?;
-    let lines = match (args.why, args.output.is_json()) {
+    let mut lines = match (args.why, args.output.is_json()) {
         (false, true) => {
             print_json(&rollout)?;
             return Ok(Exit::Done);
@@ -69,6 +69,9 @@ pub(super) async fn run(args: &Args) -> Outcome {
             why(&rollout, &criteria)
         }
     };
+    let status: Status = control.get("/v1/status").await?;
+    let under_way = status.controller.rollout.filter(|rollout| !rollout.state.is_over()).map(|rollout| rollout.id);
+    lines.extend(status.edit.map(|edit| edit.sentence(under_way)));
     let mut out = std::io::stdout().lock();
     for line in lines {
         writeln!(out, "{line}").map_err(cannot_write)?;

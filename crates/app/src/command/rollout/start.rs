@@ -40,6 +40,12 @@ pub(crate) struct Wanted {
     /// Measure the baseline for this long instead of what the fleet file says
     #[arg(long, value_name = "DURATION", value_parser = spec::millis)]
     pub(crate) baseline: Option<Millis>,
+    /// Move the fleet that runs, although its file was edited since `serve` started
+    #[arg(long)]
+    pub(crate) with_running_fleet: bool,
+    /// Begin in a freeze window all the same, and heed none while it is under way; why is kept in the journal
+    #[arg(long, value_name = "REASON")]
+    pub(crate) override_freeze: Option<String>,
     #[command(flatten)]
     pub(crate) who: Who,
     #[command(flatten)]
@@ -50,7 +56,10 @@ impl Wanted {
     /// Begins it; the rollout's number.
     pub(crate) async fn begin(&self, control: &Control, drill: bool) -> Result<Started, Failure> {
         let request = request(&self.release, self.speed, self.baseline, &self.who.by)?;
-        control.post("/v1/rollouts", &StartRequest { drill, ..request }).await
+        let override_freeze = self.override_freeze.clone();
+        let with_running_fleet = self.with_running_fleet;
+        let request = StartRequest { drill, with_running_fleet, override_freeze, ..request };
+        control.post("/v1/rollouts", &request).await
     }
 }
 
@@ -70,5 +79,14 @@ pub(super) async fn run(args: Args) -> Outcome {
 /// Reads the release and has its form checked here, so that errors name the place in the file.
 pub(crate) fn request(path: &Path, speed: f64, baseline: Option<Millis>, by: &str) -> Result<StartRequest, Failure> {
     let (name, release) = crate::files::read_release(path)?;
-    Ok(StartRequest { file: name, release, speed, baseline, drill: false, by: by.to_owned() })
+    Ok(StartRequest {
+        file: name,
+        release,
+        speed,
+        baseline,
+        drill: false,
+        with_running_fleet: false,
+        override_freeze: None,
+        by: by.to_owned(),
+    })
 }

@@ -13,7 +13,7 @@ use crate::{
     client::{Control, ControlArgs},
     failure::{Exit, Outcome},
     output::{Output, print_json},
-    view::stage,
+    view::{limits, stage},
 };
 
 #[derive(clap::Args)]
@@ -23,6 +23,16 @@ pub(crate) struct Args {
     rollout: Option<u64>,
     #[command(flatten)]
     asking: Asking,
+}
+
+/// What goes forward: a freeze window may be in the way.
+#[derive(clap::Args)]
+pub(crate) struct OnwardArgs {
+    #[command(flatten)]
+    args: Args,
+    /// Go on in a freeze window, and heed none for the rest of this rollout; why is kept in the journal
+    #[arg(long, value_name = "REASON")]
+    override_freeze: Option<String>,
 }
 
 /// Take all agents back to blue, or a part of them.
@@ -77,7 +87,12 @@ struct Asking {
 }
 
 pub(super) async fn run(verb: VerbKind, args: &Args) -> Outcome {
-    steer(verb, args.rollout, None, &args.asking).await
+    steer(verb, args.rollout, None, None, &args.asking).await
+}
+
+pub(super) async fn onward(verb: VerbKind, args: OnwardArgs) -> Outcome {
+    let OnwardArgs { args, override_freeze } = args;
+    steer(verb, args.rollout, None, override_freeze, &args.asking).await
 }
 
 pub(super) async fn rollback(args: RollbackArgs) -> Outcome {
@@ -88,22 +103,28 @@ pub(super) async fn rollback(args: RollbackArgs) -> Outcome {
     } else {
         args.only_phase.map(|phase| Only::Phase(PhaseName::new(phase)))
     };
-    steer(VerbKind::Rollback, args.rollout, only, &args.asking).await
+    steer(VerbKind::Rollback, args.rollout, only, None, &args.asking).await
 }
 
 pub(super) async fn hold_back(args: HoldBackArgs) -> Outcome {
     let only = Only::Agents(named(&args.agents));
-    steer(VerbKind::Rollback, args.rollout, Some(only), &args.asking).await
+    steer(VerbKind::Rollback, args.rollout, Some(only), None, &args.asking).await
 }
 
 fn named<T: Ord + for<'w> From<&'w str>>(words: &[String]) -> BTreeSet<T> {
     words.iter().map(|word| T::from(word.trim())).collect()
 }
 
-async fn steer(verb: VerbKind, given: Option<u64>, only: Option<Only>, asking: &Asking) -> Outcome {
+async fn steer(
+    verb: VerbKind,
+    given: Option<u64>,
+    only: Option<Only>,
+    override_freeze: Option<String>,
+    asking: &Asking,
+) -> Outcome {
     let control = Control::new(&asking.control.control);
     let id = number(&control, given).await?;
-    let request = VerbRequest { by: asking.who.by.clone(), reason: asking.reason.clone(), only };
+    let request = VerbRequest { by: asking.who.by.clone(), reason: asking.reason.clone(), only, override_freeze };
     let rollout: RolloutView = control.post(&format!("/v1/rollouts/{id}/{}", verb.as_str()), &request).await?;
     if asking.output.is_json() {
         print_json(&rollout)?;
@@ -112,6 +133,9 @@ async fn steer(verb: VerbKind, given: Option<u64>, only: Option<Only>, asking: &
     match &request.only {
         Some(only) => eprintln!("rollout {id}: {only}: on blue from here on; {}", stage(&rollout)),
         None => eprintln!("rollout {id}: {}", stage(&rollout)),
+    }
+    for line in limits(&rollout) {
+        eprintln!("{line}");
     }
     Ok(Exit::Done)
 }

@@ -96,13 +96,14 @@ pub(crate) fn ended(rollout: &RolloutView) -> Option<Exit> {
         State::PreflightFailed => Some(Exit::PreflightFailed),
         State::Preflight | State::Progressing { .. } | State::Validating { .. } | State::RollingBack { .. } => {
             match &rollout.paused {
-                // Whoever paused it will resume it.
-                None | Some(PauseReason::Asked { .. }) => None,
+                // Whoever paused it will resume it, and the end of a freeze lets it go on.
+                None | Some(PauseReason::Asked { .. } | PauseReason::Frozen { .. }) => None,
                 Some(
                     PauseReason::ThinEvidence
                     | PauseReason::SharedFault { .. }
                     | PauseReason::PartlyRolledBack { .. }
-                    | PauseReason::DiskFull { .. },
+                    | PauseReason::DiskFull { .. }
+                    | PauseReason::WindowClosed,
                 ) => Some(Exit::Undecided),
             }
         }

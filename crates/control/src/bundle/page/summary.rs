@@ -237,6 +237,7 @@ fn look_at(facts: &Facts) -> Option<String> {
         Trigger::OutOfMemory { agent, .. } => format!("To find the cause: compare the memory of {agent} with its limit below. Give it more, or find out what it keeps."),
         Trigger::Operator { by, .. } => format!("Nothing fired: {by} decided. What the figures showed at that time is below."),
         Trigger::Unrecorded { .. } => "To find the cause: the disk was full, so what fired is not in the journal; look for it in logs/controller.log of that time, and in the figures below.".to_owned(),
+        Trigger::WindowClosed { .. } => "Nothing fired: the rollout was not done when its window closed, and the fleet file says to go back then. See above what took longer than planned.".to_owned(),
         Trigger::Drill => return None,
     })
 }

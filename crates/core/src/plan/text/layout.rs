@@ -25,6 +25,16 @@ pub(super) fn exact(at: Millis) -> String {
     }
 }
 
+/// A wait of hours or days: `45m`, `2h05m`, `2d03h`.
+pub(super) fn days(span: Millis) -> String {
+    let hours = (span.0 + 1_800_000) / 3_600_000;
+    match (hours / 24, hours % 24) {
+        (0, _) => span.to_string(),
+        (days, 0) => format!("{days}d"),
+        (days, hours) => format!("{days}d{hours:02}h"),
+    }
+}
+
 /// Names in a few lines that align, and how many there are besides.
 pub(super) fn wrapped<'n>(
     f: &mut fmt::Formatter<'_>,

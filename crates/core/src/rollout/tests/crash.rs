@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{BAKE, World, plan_with, replay};
+use super::world::{BAKE, World, freeze, plan_with, replay};
 use crate::{
     analysis::Verdict,
     id::{AgentName, InstanceId, Side},
     plan::Standby,
     rollout::{Command, Event, State, Step, VerbKind},
-    spec::ThinEvidence,
+    spec::{AtEnd, ThinEvidence},
     time::Millis,
 };
 
@@ -56,13 +56,34 @@ fn rollback_by_hand() -> World {
     world
 }
 
-pub(super) const SCRIPTS: [(&str, Script, State); 6] = [
+/// From the end of the baseline on, over both cutovers, and again over the automatic commit.
+fn frozen() -> World {
+    let mut world = World::new(3);
+    let began = world.now.wall;
+    let mut plan = plan_with(3, Standby::Warm, ThinEvidence::Accept);
+    plan.freezes = [(50, 70), (85, 120), (235, 260)].map(|(from, to)| freeze(began, from, to)).into();
+    world.start(plan).unwrap();
+    world
+}
+
+fn window_that_closes() -> World {
+    let mut world = World::new(3);
+    let mut plan = plan_with(3, Standby::Stopped, ThinEvidence::Accept);
+    plan.window = Some(Millis::from_mins(100));
+    plan.at_end = AtEnd::Rollback;
+    world.start(plan).unwrap();
+    world
+}
+
+pub(super) const SCRIPTS: [(&str, Script, State); 8] = [
     ("healthy", healthy, State::Committed),
     ("stopped standby", stopped_standby, State::Committed),
     ("harm, frozen standby", harm_with_frozen_standby, State::RolledBack),
     ("crash loop", crash_loop, State::RolledBack),
     ("unfit green", unfit_green, State::RolledBack),
     ("rollback by hand", rollback_by_hand, State::RolledBack),
+    ("frozen", frozen, State::Committed),
+    ("window that closes", window_that_closes, State::RolledBack),
 ];
 
 /// One message or one deadline.

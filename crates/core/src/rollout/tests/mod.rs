@@ -3,6 +3,7 @@
 mod clock;
 mod crash;
 mod disk;
+mod freeze;
 mod progress;
 mod questions;
 mod reserve;
@@ -11,4 +12,5 @@ mod trouble;
 mod tryout;
 mod undo;
 mod verbs;
+mod window;
 mod world;

@@ -44,7 +44,8 @@ fn with(agents: usize, change: impl FnOnce(&mut Plan)) -> World {
 
 fn take_back(world: &mut World, only: Only) -> Result<(), Refusal> {
     let rollout = world.rollout().id;
-    let verb = Verb { verb: VerbKind::Rollback, rollout, by: "ann".into(), reason: "odd".into(), only: Some(only) };
+    let (verb, only) = (VerbKind::Rollback, Some(only));
+    let verb = Verb { verb, rollout, by: "ann".into(), reason: "odd".into(), only, override_freeze: None };
     world.feed(Event::Verb(verb))
 }
 

@@ -261,6 +261,7 @@ fn only_the_latest_rollout_can_be_rolled_back() {
         by: "ann".into(),
         reason: String::new(),
         only: None,
+        override_freeze: None,
     };
     let refused = world.feed(crate::rollout::Event::Verb(first));
     assert!(matches!(refused, Err(Refusal::NotNow { .. })), "{refused:?}");

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::{
     analysis::{Finding, GateReport, Judgement, Verdict},
     id::{AgentName, Generation, InstanceId, RevisionId, RolloutId, Side},
-    plan::{Batch, Budget, Need, Outlook, Plan, PlannedAgent, PlannedPhase, Standby},
+    plan::{Batch, Budget, Freeze, Need, Outlook, Plan, PlannedAgent, PlannedPhase, Standby},
     port::{
         driver::Exit,
         gateway::{GatewayView, InstanceView, Move, RouteView},
     },
     rollout::{Command, Controller, Event, FleetAgent, Refusal, Rollout, State, Verb, VerbKind},
-    spec::{Criteria, Delivery, GatePolicy, Readiness, Require, ThinEvidence},
+    spec::{AtEnd, Criteria, Delivery, GatePolicy, Readiness, Require, ThinEvidence},
     time::{Millis, Nanos, Now, UnixMillis},
 };
 
@@ -127,7 +127,15 @@ impl World {
 
     pub(super) fn verb(&mut self, verb: VerbKind) -> Result<(), Refusal> {
         let rollout = self.controller.rollout().map_or(RolloutId(1), |r| r.id);
-        self.feed(Event::Verb(Verb { verb, rollout, by: "ann".into(), reason: "because".into(), only: None }))
+        let by = "ann".into();
+        self.feed(Event::Verb(Verb { verb, rollout, by, reason: "because".into(), only: None, override_freeze: None }))
+    }
+
+    /// The same, answering for it in a freeze.
+    pub(super) fn verb_over(&mut self, verb: VerbKind) -> Result<(), Refusal> {
+        let rollout = self.rollout().id;
+        let (by, override_freeze) = ("bob".into(), Some("hotfix".into()));
+        self.feed(Event::Verb(Verb { verb, rollout, by, reason: String::new(), only: None, override_freeze }))
     }
 
     pub(super) fn feed(&mut self, event: Event) -> Result<(), Refusal> {
@@ -472,6 +480,10 @@ pub(super) fn plan_with(agents: usize, standby: Standby, thin_evidence: ThinEvid
         revisions: BTreeMap::new(),
         budget: Budget::default(),
         outlook: Outlook::default(),
+        freezes: Vec::new(),
+        freeze_override: None,
+        window: None,
+        at_end: AtEnd::Pause,
     }
 }
 
@@ -482,6 +494,13 @@ pub(super) fn scarce_plan(agents: usize, instances: u64) -> Plan {
     plan.budget.ceiling_bytes = 10 * instances;
     plan.budget.needs = names(agents).map(|name| (name, need)).collect();
     plan
+}
+
+/// A window from so many minutes after `began` until so many.
+pub(super) fn freeze(began: UnixMillis, from_mins: u64, to_mins: u64) -> Freeze {
+    let at = |mins| began + Millis::from_mins(mins);
+    let name = format!("freeze at {from_mins}");
+    Freeze { name, from: at(from_mins), to: at(to_mins), ends: format!("minute {to_mins}") }
 }
 
 fn batch(agents: &[AgentName], standby: Standby) -> Batch {
