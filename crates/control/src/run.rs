@@ -144,8 +144,8 @@ fn same_fleet(spec: &Spec, machine: &Controller) -> Result<(), Error> {
 
 fn lets_go_on(verb: VerbKind) -> bool {
     match verb {
-        VerbKind::Resume | VerbKind::Promote => true,
-        VerbKind::Pause | VerbKind::Rollback | VerbKind::Commit => false,
+        VerbKind::Resume | VerbKind::Promote | VerbKind::Approve => true,
+        VerbKind::Pause | VerbKind::Retry | VerbKind::Reject | VerbKind::Rollback | VerbKind::Commit => false,
     }
 }
 

@@ -85,6 +85,7 @@ impl Files {
                     speed: 1.0,
                     baseline: None,
                     drill: false,
+                    dry_run: false,
                     by: "check".to_owned(),
                 };
                 serving.control.post::<Plan>("/v1/plans", &request).await.map(|plan| (plan, "with measured needs"))

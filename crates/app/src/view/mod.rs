@@ -5,6 +5,7 @@ mod advice;
 mod describe;
 mod frame;
 mod narrator;
+mod preview;
 mod rollback;
 mod screen;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) use advice::advice;
 pub(crate) use describe::{describe, finding};
 pub(crate) use frame::{Frame, frame};
 pub(crate) use narrator::Narrator;
+pub(crate) use preview::{intent, preview};
 pub(crate) use rollback::undone;
 pub(crate) use screen::Screen;
 pub(crate) use why::{evidence, why};

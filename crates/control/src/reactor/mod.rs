@@ -13,7 +13,7 @@ use bellwether_core::{
     observation::Second,
     plan::Plan,
     port::{driver::DriverEvent, gateway::GatewayEvent},
-    rollout::{Command, Controller, Event, Refusal, Verb},
+    rollout::{Again, Command, Controller, Event, Once, Refusal, Verb},
     spec::Spec,
     time::Now,
     watch::HealthCheck,
@@ -46,6 +46,8 @@ pub(crate) enum Input {
     Start {
         plan: Box<Plan>,
         by: String,
+        again: Option<Again>,
+        once: Option<Once>,
         reply: oneshot::Sender<Result<Started, Refusal>>,
     },
     Verb {
@@ -139,15 +141,22 @@ impl Reactor {
                 Input::Driver(News::Up) | Input::Gateway(News::Up) => look = true,
                 Input::Driver(News::Event(event)) => self.driver_said(event, &mut decisions)?,
                 Input::Gateway(News::Event(event)) => self.gateway_said(event, &mut decisions)?,
-                Input::Start { plan, by, reply } => {
+                Input::Start { plan, by, again, once, reply } => {
                     self.effects.launcher.learn(&plan.revisions);
-                    let result = self.try_step(Event::Planned { plan, by }, &mut decisions);
-                    let started =
-                        result.map(|()| Started { rollout: self.machine.rollout().map(|r| r.id).unwrap_or_default() });
+                    let started = match self.try_step(Event::Planned { plan, by, again, once }, &mut decisions) {
+                        Ok(()) => Ok(self.machine.rollout().map(|rollout| rollout.id).unwrap_or_default()),
+                        // The answer to the first request was lost: this is the same answer.
+                        Err(Refusal::Repeated(rollout)) => Ok(rollout),
+                        Err(refusal) => Err(refusal),
+                    };
+                    let started = started.map(|rollout| Started { rollout });
                     decisions.replies.push(Box::new(move || drop(reply.send(started))));
                 }
                 Input::Verb { verb, reply } => {
-                    let result = self.try_step(Event::Verb(verb), &mut decisions);
+                    let result = match self.try_step(Event::Verb(verb), &mut decisions) {
+                        Err(Refusal::Repeated(_)) => Ok(()),
+                        result => result,
+                    };
                     decisions.replies.push(Box::new(move || drop(reply.send(result))));
                 }
                 Input::Watch { rollout, prepared } => {
@@ -169,6 +178,10 @@ impl Reactor {
         let Decisions { records, commands, replies } = decisions;
         if !records.is_empty() {
             self.last_record = self.journal.append(self.last_record, &records)?;
+        }
+        if !replies.is_empty() {
+            // Who is answered may look at once, and must see what came of the request.
+            self.shared.publish(&self.machine, self.clock.now(), &self.usage);
         }
         for reply in replies {
             reply();

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::{once::Once, position::Position, state::Again};
 use crate::{
     analysis::GateReport,
     id::{AgentName, AgentType, Generation, InstanceId, PhaseName, RevisionId, RolloutId},
@@ -100,6 +101,11 @@ pub enum Event {
     Planned {
         plan: Box<Plan>,
         by: String,
+        /// A rollout that came to nothing is tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<Again>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        once: Option<Once>,
     },
     /// A trigger fired.
     Alarm {
@@ -116,6 +122,13 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// The start of a rollout, asked for without a key.
+    pub fn start(plan: Plan, by: impl Into<String>) -> Self {
+        Self::Planned { plan: Box::new(plan), by: by.into(), again: None, once: None }
+    }
+}
+
 /// What an operator asks for, with who and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verb {
@@ -126,6 +139,17 @@ pub struct Verb {
     /// For a rollback of less than the whole rollout.
     #[serde(default)]
     pub only: Option<Only>,
+    /// Where the rollout stood when whoever asks looked at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Position>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Once>,
+}
+
+impl Verb {
+    pub fn new(verb: VerbKind, rollout: RolloutId, by: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { verb, rollout, by: by.into(), reason: reason.into(), only: None, expect: None, once: None }
+    }
 }
 
 /// A part of a rollout.
@@ -155,17 +179,37 @@ pub enum VerbKind {
     Resume,
     /// End the bake and judge, or go on where a person was asked.
     Promote,
+    /// Try again what has failed: a rollback, greens in their back-off, or a whole rollout.
+    Retry,
+    /// Let a phase begin that asks a person first.
+    Approve,
+    /// Go back instead.
+    Reject,
     Rollback,
     /// Give up blue: the rollout can no longer be undone.
     Commit,
 }
 
 impl VerbKind {
+    pub const ALL: [Self; 8] = [
+        Self::Pause,
+        Self::Resume,
+        Self::Promote,
+        Self::Retry,
+        Self::Approve,
+        Self::Reject,
+        Self::Rollback,
+        Self::Commit,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Promote => "promote",
+            Self::Retry => "retry",
+            Self::Approve => "approve",
+            Self::Reject => "reject",
             Self::Rollback => "rollback",
             Self::Commit => "commit",
         }

@@ -1,7 +1,10 @@
 //! The controller in a world that answers at once: every state, every verb, every crash point.
 
+mod approval;
 mod crash;
 mod progress;
+mod race;
+mod retry;
 mod trouble;
 mod tryout;
 mod undo;

@@ -43,7 +43,7 @@ fn with(agents: usize, change: impl FnOnce(&mut Plan)) -> World {
 
 fn take_back(world: &mut World, only: Only) -> Result<(), Refusal> {
     let rollout = world.rollout().id;
-    let verb = Verb { verb: VerbKind::Rollback, rollout, by: "ann".into(), reason: "odd".into(), only: Some(only) };
+    let verb = Verb { only: Some(only), ..Verb::new(VerbKind::Rollback, rollout, "ann", "odd") };
     world.feed(Event::Verb(verb))
 }
 

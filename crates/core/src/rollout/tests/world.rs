@@ -11,7 +11,7 @@ use crate::{
         gateway::{GatewayView, InstanceView, Move, RouteView},
     },
     rollout::{Command, Controller, Event, FleetAgent, Refusal, Rollout, State, Verb, VerbKind},
-    spec::{Criteria, Delivery, GatePolicy, Readiness, Require, ThinEvidence},
+    spec::{Approval, Criteria, Delivery, GatePolicy, Readiness, Require, ThinEvidence},
     time::{Millis, Nanos, Now, UnixMillis},
 };
 
@@ -114,7 +114,7 @@ impl World {
     }
 
     pub(super) fn start(&mut self, plan: Plan) -> Result<(), Refusal> {
-        self.feed(Event::Planned { plan: Box::new(plan), by: "ann".into() })
+        self.feed(Event::start(plan, "ann"))
     }
 
     pub(super) fn rollout(&self) -> &Rollout {
@@ -126,8 +126,12 @@ impl World {
     }
 
     pub(super) fn verb(&mut self, verb: VerbKind) -> Result<(), Refusal> {
+        self.verb_by(verb, "ann")
+    }
+
+    pub(super) fn verb_by(&mut self, verb: VerbKind, by: &str) -> Result<(), Refusal> {
         let rollout = self.controller.rollout().map_or(RolloutId(1), |r| r.id);
-        self.feed(Event::Verb(Verb { verb, rollout, by: "ann".into(), reason: "because".into(), only: None }))
+        self.feed(Event::Verb(Verb::new(verb, rollout, by, "because")))
     }
 
     pub(super) fn feed(&mut self, event: Event) -> Result<(), Refusal> {
@@ -451,6 +455,7 @@ pub(super) fn plan_with(agents: usize, standby: Standby, thin_evidence: ThinEvid
             tolerated_latency_ratio: 2.0,
         },
         agents_cumulative,
+        approval: Approval::None,
     };
     let mut phases = vec![phase("canary", &all[..canary], canary)];
     if canary < agents {
@@ -472,6 +477,7 @@ pub(super) fn plan_with(agents: usize, standby: Standby, thin_evidence: ThinEvid
         revisions: BTreeMap::new(),
         budget: Budget::default(),
         outlook: Outlook::default(),
+        made_from: None,
     }
 }
 
