@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use bellwether_core::rollout::VerbKind;
 use clap::{Parser, Subcommand};
 
 use crate::{command, failure::Outcome, usage};
@@ -36,6 +37,10 @@ enum Command {
     Plan(command::plan::Args),
     Serve(command::serve::Args),
     Rollout(command::rollout::Args),
+    /// Let a phase begin that waits for an approval
+    Approve(command::rollout::AnswerArgs),
+    /// Go back instead of letting a phase begin that waits for an approval
+    Reject(command::rollout::AnswerArgs),
     Drill(command::drill::Args),
     Tasks(command::tasks::Args),
     Backup(command::backup::Args),
@@ -108,6 +113,8 @@ fn run(command: Command) -> Outcome {
         Command::Plan(args) => command::plan::run(args),
         Command::Serve(args) => command::serve::run(args),
         Command::Rollout(args) => command::rollout::run(args),
+        Command::Approve(args) => command::rollout::answer(VerbKind::Approve, &args),
+        Command::Reject(args) => command::rollout::answer(VerbKind::Reject, &args),
         Command::Drill(args) => command::drill::run(args),
         Command::Tasks(args) => command::tasks::run(args),
         Command::Backup(args) => command::backup::run(args),

@@ -1,11 +1,14 @@
 //! The command line's side of the control API.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use bellwether_control::types::Problem;
 use bellwether_core::diagnostic::{Diagnostic, chain};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -20,6 +23,9 @@ pub(crate) const DEFAULT_CONTROL: &str = "http://127.0.0.1:7401";
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ANSWER_MAX: usize = 256 << 20;
+/// A controller that was killed is started again, and reads its journal, well within this.
+const ABSENCE_MAX: Duration = Duration::from_secs(15);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Which controller a command talks to.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,21 +38,42 @@ pub(crate) struct ControlArgs {
 pub(crate) struct Control {
     base: String,
     client: Client<HttpConnector, Full<Bytes>>,
+    /// A controller has answered: if it is away now, it is expected back.
+    met: AtomicBool,
+}
+
+/// Why a request came to nothing, and whether asking again can help.
+enum Trouble {
+    Refused(Failure),
+    /// The connection broke, or the controller is stopping: it may have done what it was asked.
+    Lost(Failure),
+    /// Nobody listens.
+    Nobody(Failure),
+}
+
+struct Question<'q> {
+    method: Method,
+    path: &'q str,
+    body: Bytes,
+    key: Option<&'q str>,
+    /// The answer may take so long.
+    patience: Duration,
 }
 
 impl Control {
     pub(crate) fn new(base: &str) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { base: base.trim_end_matches('/').to_owned(), client }
+        Self { base: base.trim_end_matches('/').to_owned(), client, met: AtomicBool::new(false) }
     }
 
+    /// Asked again for a while if the controller goes away in the middle.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(PATIENCE, Method::GET, path, Bytes::new()).await
+        self.insist(&Question { method: Method::GET, path, body: Bytes::new(), key: None, patience: PATIENCE }).await
     }
 
+    /// For what changes nothing.
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| self.strange(path, &error))?;
-        self.ask(PATIENCE, Method::POST, path, body.into()).await
+        self.post_within(PATIENCE, path, body).await
     }
 
     /// For what takes its time.
@@ -56,40 +83,82 @@ impl Control {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| self.strange(path, &error))?;
-        self.ask(patience, Method::POST, path, body.into()).await
+        let body = self.written(path, body)?;
+        match self.ask(&Question { method: Method::POST, path, body, key: None, patience }).await {
+            Ok(answer) => Ok(answer),
+            Err(Trouble::Refused(failure) | Trouble::Lost(failure) | Trouble::Nobody(failure)) => Err(failure),
+        }
     }
 
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        patience: Duration,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<T, Failure> {
-        let request = Request::builder()
+    /// Under a key of its own, so that it is done once however often it has to be asked for.
+    pub(crate) async fn post_once<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let key = format!("cli-{:032x}", fastrand::u128(..));
+        let body = self.written(path, body)?;
+        self.insist(&Question { method: Method::POST, path, body, key: Some(&key), patience: PATIENCE }).await
+    }
+
+    fn written(&self, path: &str, body: &impl Serialize) -> Result<Bytes, Failure> {
+        Ok(serde_json::to_vec(body).map_err(|error| self.strange(path, &error))?.into())
+    }
+
+    async fn insist<T: DeserializeOwned>(&self, question: &Question<'_>) -> Result<T, Failure> {
+        let mut lost: Option<Instant> = None;
+        loop {
+            let failure = match self.ask(question).await {
+                Ok(answer) => return Ok(answer),
+                Err(Trouble::Refused(failure)) => return Err(failure),
+                // Where nobody was met there is nobody to wait for.
+                Err(Trouble::Nobody(failure)) if !self.met.load(Ordering::Relaxed) => return Err(failure),
+                Err(Trouble::Lost(failure) | Trouble::Nobody(failure)) => failure,
+            };
+            let since = *lost.get_or_insert_with(|| {
+                let once = if question.key.is_some() { ", under the same key, so that it is done once" } else { "" };
+                eprintln!("the controller went away; asking again for {} s{once}", ABSENCE_MAX.as_secs());
+                Instant::now()
+            });
+            if since.elapsed() > ABSENCE_MAX {
+                return Err(failure);
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, question: &Question<'_>) -> Result<T, Trouble> {
+        let Question { method, path, body, key, patience } = question;
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| self.unreachable(&error))?;
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", *key);
+        }
+        let request =
+            request.body(Full::new(body.clone())).map_err(|error| Trouble::Refused(self.unreachable(&error)))?;
         let asked = async {
-            let answer = self.client.request(request).await.map_err(|error| self.unreachable(&error))?;
+            let answer = self.client.request(request).await.map_err(|error| {
+                let failure = self.unreachable(&error);
+                if error.is_connect() { Trouble::Nobody(failure) } else { Trouble::Lost(failure) }
+            })?;
             let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
-            Ok((status, body.map_err(|error| self.strange(path, &*error))?.to_bytes()))
+            let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|error| {
+                let failure = self.strange(path, &*error);
+                if error.is::<LengthLimitError>() { Trouble::Refused(failure) } else { Trouble::Lost(failure) }
+            })?;
+            Ok::<_, Trouble>((status, body.to_bytes()))
         };
-        let (status, body) = match tokio::time::timeout(patience, asked).await {
+        let (status, body) = match tokio::time::timeout(*patience, asked).await {
             Ok(answered) => answered?,
-            Err(elapsed) => return Err(self.strange(path, &elapsed)),
+            Err(elapsed) => return Err(Trouble::Refused(self.strange(path, &elapsed))),
         };
+        self.met.store(true, Ordering::Relaxed);
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| self.strange(path, &error));
+            return serde_json::from_slice(&body).map_err(|error| Trouble::Refused(self.strange(path, &error)));
         }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(refusal(status, problem)),
-            Err(error) => Err(self.strange(path, &error)),
-        }
+        let failure = match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => refusal(status, problem),
+            Err(error) => self.strange(path, &error),
+        };
+        Err(if status == StatusCode::SERVICE_UNAVAILABLE { Trouble::Lost(failure) } else { Trouble::Refused(failure) })
     }
 
     fn unreachable(&self, cause: &dyn std::error::Error) -> Failure {

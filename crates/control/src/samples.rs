@@ -42,7 +42,7 @@ pub(crate) fn plan(content: &str) -> Plan {
 pub(crate) fn started(plan: Plan) -> Controller {
     let mut machine = Controller::default();
     machine.step(at(0), Event::FleetDeclared { agents: declared(&fleet()) }).unwrap();
-    machine.step(at(1), Event::Planned { plan: Box::new(plan), by: "test".into() }).unwrap();
+    machine.step(at(1), Event::start(plan, "test")).unwrap();
     machine
 }
 
@@ -57,13 +57,6 @@ pub(crate) fn progressing() -> Controller {
 
 pub(crate) fn roll_back(machine: &mut Controller, secs: u64) {
     let rollout = machine.rollout().unwrap().id;
-    let verb = Verb {
-        verb: VerbKind::Rollback,
-        rollout,
-        by: "test".into(),
-        reason: String::new(),
-        only: None,
-        override_freeze: None,
-    };
+    let verb = Verb::new(VerbKind::Rollback, rollout, "test", "");
     machine.step(at(secs), Event::Verb(verb)).unwrap();
 }

@@ -59,7 +59,7 @@ mod tests {
         let idle = standing(&state).unwrap().unwrap();
         assert_eq!((idle.under_way, idle.agents.len()), (None, samples::fleet().agents.len()));
         let plan = Box::new(samples::plan("v2"));
-        journal.append(last, &[(Now::default(), Event::Planned { plan, by: "ann".into() })]).unwrap();
+        journal.append(last, &[(Now::default(), Event::start(*plan, "ann"))]).unwrap();
         drop(journal);
         let before = std::fs::read(&path).unwrap();
         assert_eq!(standing(&state).unwrap().unwrap().under_way, Some((RolloutId(1), "in preflight")));

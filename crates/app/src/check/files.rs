@@ -87,6 +87,7 @@ impl Files {
                     drill: false,
                     with_running_fleet: false,
                     override_freeze: None,
+                    dry_run: false,
                     by: "check".to_owned(),
                 };
                 serving.control.post::<Plan>("/v1/plans", &request).await.map(|plan| (plan, "with measured needs"))

@@ -8,7 +8,7 @@ use bellwether_core::{
 };
 use serde::Serialize;
 
-use super::rollout::{Wanted, follow};
+use super::rollout::{Wanted, follow, show_dry_run};
 use crate::{
     client::Control,
     failure::{Exit, Outcome},
@@ -27,6 +27,9 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     wanted: Wanted,
+    /// Say what would happen, with the plan of the drill, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -59,6 +62,9 @@ struct Step {
 pub(crate) fn run(args: Args) -> Outcome {
     runtime::block_on(async {
         let control = Control::new(&args.wanted.control.control);
+        if args.dry_run {
+            return show_dry_run(&args.wanted.rehearse(&control, true).await?, args.output);
+        }
         let started = args.wanted.begin(&control, true).await?;
         eprintln!("rollout {} is a drill: its first agents move to green and back", started.rollout);
         let (rollout, _exit) = follow(&control, started.rollout.0, args.output).await?;

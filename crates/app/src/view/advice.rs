@@ -2,6 +2,7 @@
 
 use bellwether_core::{
     rollout::{PauseReason, RollbackRecord, RolloutView, State, Step, Trigger},
+    spec::Approval,
     watch::AlarmKind,
 };
 
@@ -27,6 +28,7 @@ pub(crate) fn advice(rollout: &RolloutView) -> Vec<String> {
         State::Progressing { phase, step } => {
             let name = rollout.phases.get(phase).map_or("?", |phase| phase.name.as_str());
             let first = match step {
+                Step::AwaitingApproval => return approval(rollout, phase),
                 Step::Warming { .. } => {
                     format!("Wait: green is being started for phase {name}; blue still has the traffic.")
                 }
@@ -68,9 +70,28 @@ pub(crate) fn advice(rollout: &RolloutView) -> Vec<String> {
                 "Nothing was touched: the baseline cannot serve, as {}.",
                 rollout.refused.as_deref().unwrap_or("nothing was measured")
             ),
-            "Mend that (`bellwether check` looks at traffic and agents), then start again.".to_owned(),
+            format!(
+                "Mend that (`bellwether check` looks at traffic and agents); then `bellwether rollout retry {}` starts it \
+                 again.",
+                rollout.id
+            ),
         ],
     }
+}
+
+fn approval(rollout: &RolloutView, phase: usize) -> Vec<String> {
+    let id = rollout.id;
+    let (name, approval) =
+        rollout.phases.get(phase).map_or(("?", Approval::Required), |p| (p.name.as_str(), p.approval));
+    let whom = match approval {
+        Approval::Other => format!("somebody else than {}, who started it,", rollout.by),
+        Approval::None | Approval::Required => "somebody".to_owned(),
+    };
+    vec![
+        format!("Decide: {whom} has to approve phase {name} before it begins. Nothing of it was touched."),
+        format!("`bellwether approve {id}` lets it begin, `bellwether reject {id}` takes back what has moved so far."),
+        format!("`bellwether approve {id} --dry-run` shows first what would happen."),
+    ]
 }
 
 fn held(rollout: &RolloutView, paused: &PauseReason) -> Vec<String> {
@@ -188,7 +209,7 @@ fn attention(rollout: &RolloutView) -> Vec<String> {
         "Mend that: `bellwether check` looks at model server, machine and agents; their logs are in logs/ of the state \
          directory."
             .to_owned(),
-        format!("Then `bellwether rollout rollback {id}` tries again; until then no other rollout can begin."),
+        format!("Then `bellwether rollout retry {id}` tries again; until then no other rollout can begin."),
     ]
 }
 

@@ -2,10 +2,14 @@
 
 use bellwether_core::{
     analysis::{Finding, Judgement},
-    rollout::{AgentView, Is, PhaseRecord, RolloutView},
+    rollout::{Again, AgentView, ApprovalRecord, Consent, Is, PhaseRecord, RolloutView},
 };
 
-use super::{limits::limits, rollback::undone, words::stage};
+use super::{
+    limits::limits,
+    rollback::undone,
+    words::{clock, stage},
+};
 use crate::wording::{counted, some, wrap};
 
 const WIDTH: usize = 100;
@@ -22,6 +26,7 @@ pub(crate) fn describe(rollout: &RolloutView, agents: &[AgentView]) -> Vec<Strin
         stage(rollout),
     ];
     lines.extend(limits(rollout));
+    lines.extend(rollout.again.iter().map(tries_again));
     if let Some(refused) = &rollout.refused {
         lines.push(format!("the baseline cannot serve: {refused}"));
     }
@@ -29,6 +34,7 @@ pub(crate) fn describe(rollout: &RolloutView, agents: &[AgentView]) -> Vec<Strin
         let moves = counted(phase.agents, "agent", "agents");
         let text = format!("{moves}, {} on green then: {}", phase.agents_cumulative, took(phase.record.as_ref()));
         lines.extend(labelled(phase.name.as_str(), &text));
+        lines.extend(phase.approved.iter().flat_map(|record| labelled("", &approval(rollout, record))));
         let names = agents.iter().filter(|agent| agent.phase == Some(at)).map(|agent| agent.name.as_str());
         lines.extend(labelled("", &names.collect::<Vec<_>>().join(", ")));
         lines.extend(agents.iter().filter(|agent| agent.phase == Some(at)).flat_map(waited_for));
@@ -83,6 +89,24 @@ fn waited_for(agent: &AgentView) -> Vec<String> {
         ) => return Vec::new(),
     };
     labelled("", &format!("green of {} {waits}", agent.name))
+}
+
+/// Which rollout it tries again, and why.
+pub(super) fn tries_again(again: &Again) -> String {
+    let why = if again.reason.is_empty() { String::new() } else { format!(": {}", again.reason) };
+    format!("tries rollout {} again{why}", again.rollout)
+}
+
+/// Who let the phase begin, or that nobody has yet.
+fn approval(rollout: &RolloutView, record: &ApprovalRecord) -> String {
+    match &record.given {
+        Some(Consent { by, why, at }) => {
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            format!("approved by {by} at {}{why}", clock(*at))
+        }
+        None if rollout.rollback.is_some() => "was not approved".to_owned(),
+        None => format!("waits for an approval since {}", clock(record.asked)),
+    }
 }
 
 fn took(record: Option<&PhaseRecord>) -> String {

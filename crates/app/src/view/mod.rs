@@ -6,6 +6,7 @@ mod describe;
 mod frame;
 mod limits;
 mod narrator;
+mod preview;
 mod rollback;
 mod screen;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub(crate) use describe::{describe, finding};
 pub(crate) use frame::{Frame, frame};
 pub(crate) use limits::limits;
 pub(crate) use narrator::Narrator;
+pub(crate) use preview::{intent, preview};
 pub(crate) use rollback::undone;
 pub(crate) use screen::Screen;
 pub(crate) use why::{evidence, why};

@@ -89,6 +89,24 @@ fn baking() -> Value {
     json!({"state": "progressing", "phase": 1, "step": "baking", "look": 1})
 }
 
+fn awaiting() -> Value {
+    json!({"state": "progressing", "phase": 1, "step": "awaiting_approval"})
+}
+
+/// Of somebody else than who started it; given or not.
+fn asking(given: bool) -> RolloutView {
+    let mut view = rollout(if given { baking() } else { awaiting() }, json!({}));
+    let consent = json!({"by": "bob", "why": "the drill was fine", "at": at(2431.0)});
+    let record = json!({"phase": 1, "asked": at(2404.0), "given": given.then_some(consent)});
+    view.phases[1].approval = bellwether_core::spec::Approval::Other;
+    view.phases[1].approved = serde_json::from_value(record).expect("a record");
+    if !given {
+        view.phases[1].record = None;
+    }
+    view.again = serde_json::from_value(json!({"rollout": 16, "reason": "it was the network"})).expect("it is one");
+    view
+}
+
 fn rolled_back() -> RolloutView {
     let mut part =
         record(json!({"trigger": "operator", "by": "bob", "why": "it looked odd"}), 2420.0, Some(2420.3), Some(2431.0));
@@ -118,6 +136,98 @@ fn why_begins_with_what_to_do_and_goes_on_with_every_decision() {
 #[test]
 fn a_rollback_in_short_says_what_fired_and_how_long_it_took() {
     insta::assert_snapshot!(describe(&rolled_back(), &[]).join("\n"));
+}
+
+#[test]
+fn an_approval_is_shown_with_who_and_when() {
+    let shown = |given: bool| {
+        let rollout = asking(given);
+        let why = super::why(&rollout, &[]);
+        let decided = why.iter().filter(|line| ["approv", "again"].iter().any(|word| line.contains(word)));
+        let decided: Vec<&str> = decided.map(String::as_str).collect();
+        format!("{}\n\n{}", describe(&rollout, &[]).join("\n"), decided.join("\n"))
+    };
+    insta::assert_snapshot!(shown(false), @r#"
+    rollout 17 · release v2 · started by ann
+    phase 2 of 2, full: waits for the approval of somebody else than ann
+    tries rollout 16 again: it was the network
+      canary        13 agents, 13 on green then: took 30m04s
+          R31  no harm seen     green's p95 is 131 % of the baseline's, and 150 % are borne
+          R35  cannot tell yet  12 calls say too little
+      full          118 agents, 131 on green then: not begun
+                    waits for an approval since 02:40:04 UTC
+
+    phase 2 of 2, full: waits for the approval of somebody else than ann
+      1. Decide: somebody else than ann, who started it, has to approve phase full before it begins.
+      2. `bellwether approve 17` lets it begin, `bellwether reject 17` takes back what has moved so far.
+      3. `bellwether approve 17 --dry-run` shows first what would happen.
+               tries rollout 16 again: it was the network
+      +40m04s  phase 2 of 2, full: waits for an approval of somebody else than ann
+    "#);
+    insta::assert_snapshot!(shown(true), @r#"
+    rollout 17 · release v2 · started by ann
+    phase 2 of 2, full: baking
+    tries rollout 16 again: it was the network
+      canary        13 agents, 13 on green then: took 30m04s
+          R31  no harm seen     green's p95 is 131 % of the baseline's, and 150 % are borne
+          R35  cannot tell yet  12 calls say too little
+      full          118 agents, 131 on green then: under way
+                    approved by bob at 02:40:31 UTC: the drill was fine
+
+               tries rollout 16 again: it was the network
+      +40m04s  phase 2 of 2, full: waits for an approval of somebody else than ann
+      +40m31s  phase 2 of 2, full: approved by bob after 27s: the drill was fine
+    "#);
+}
+
+#[test]
+fn a_dry_run_is_told_in_words() {
+    let shift = |agent: &str, to: &str| json!({"agent": agent, "to": to});
+    let seat = |agent: &str, side: &str| json!({"agent": agent, "side": side});
+    let told = |more: Value| {
+        let mut dry = json!({
+            "before": rollout(baking(), json!({})), "after": rollout(baking(), json!({})), "blind": false, "moves": [],
+            "follows": [], "starts": [], "stops": [], "freezes": [], "thaws": [], "judges": null, "undo": null,
+        });
+        for (key, value) in more.as_object().expect("a table") {
+            dry[key] = value.clone();
+        }
+        preview(&serde_json::from_value(dry).expect("a preview")).join("\n")
+    };
+    let back = rollout(json!({"state": "rolling_back", "step": "shift"}), json!({}));
+    let judged = rollout(json!({"state": "progressing", "phase": 1, "step": "gate", "look": 1}), json!({}));
+    let page = [
+        told(json!({})),
+        told(json!({"after": judged, "judges": "full"})),
+        told(json!({
+            "after": back, "moves": (0..10).map(|n| shift(&format!("agent-{n}"), "blue")).collect::<Vec<_>>(),
+            "follows": [shift("billing", "blue")], "starts": [seat("billing", "blue")],
+            "stops": [seat("agent-0", "green")], "undo": 12_000,
+        })),
+        told(json!({"before": null, "after": rollout(json!({"state": "preflight"}), json!({})), "blind": true})),
+    ];
+    insta::assert_snapshot!(page.join("\n\n"), @r#"
+    This is what would happen; nothing was changed.
+    It is so already: nothing would change.
+
+    This is what would happen; nothing was changed.
+    rollout 17: phase 2 of 2, full: baking  →  phase 2 of 2, full: judging
+      full would be judged, on what was seen so far
+
+    This is what would happen; nothing was changed.
+    rollout 17: phase 2 of 2, full: baking  →  rolling back: traffic to blue
+      traffic would move to blue at once: 10 agents, agent-0, agent-1, agent-2, agent-3, agent-4,
+      agent-5, agent-6, agent-7 and 2 more
+      traffic would follow to blue, once an instance is ready for it: 1 agent, billing
+      blue would be started: 1 agent, billing
+      green would be ended: 1 agent, agent-0
+      by the plan, all of this traffic is on blue within 12s
+
+    This is what would happen; nothing was changed.
+    rollout 17 of release v2 would begin: measuring the baseline
+      the controller has just started and looks at the world first; what it does to instances follows
+      that
+    "#);
 }
 
 #[test]
@@ -170,6 +280,7 @@ fn there_is_something_to_do_in_every_state() {
         ("preflight", rollout(json!({"state": "preflight"}), json!({}))),
         ("baking", rollout(baking(), json!({}))),
         ("warming", rollout(json!({"state": "progressing", "phase": 1, "step": "warming", "batch": 0}), json!({}))),
+        ("waits for an approval", rollout(awaiting(), json!({}))),
         ("held by a person", paused(json!({"reason": "asked", "by": "bob", "why": "lunch"}))),
         ("thin evidence", paused(json!({"reason": "thin_evidence"}))),
         ("shared fault", paused(json!({"reason": "shared_fault", "why": "connections to the model server fail"}))),

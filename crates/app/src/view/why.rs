@@ -2,14 +2,15 @@
 
 use bellwether_core::{
     analysis::{GateReport, Judgement, Verdict},
-    rollout::{PhaseView, RollbackRecord, RolloutView, State, Trigger},
+    rollout::{ApprovalRecord, Consent, PhaseView, RollbackRecord, RolloutView, State, Trigger},
+    spec::Approval,
     time::UnixMillis,
     watch::{Alarm, Figure},
 };
 
 use super::{
     advice::advice,
-    describe::finding,
+    describe::{finding, tries_again},
     words::{clock, moment, stage},
 };
 use crate::{
@@ -109,7 +110,8 @@ impl Story<'_> {
         };
         let over = rollout.freeze_override.as_ref();
         let over = over.map(|over| format!("freeze windows do not count, as {} says: {}", over.by, over.why));
-        self.tell(rollout.started, what, over.into_iter().collect());
+        let again = rollout.again.iter().flat_map(|again| wrap(&tries_again(again), WIDTH - INDENT));
+        self.tell(rollout.started, what, again.chain(over).collect());
         if let Some(refused) = &rollout.refused {
             let at = rollout.ended.unwrap_or(rollout.started);
             self.tell(at, format!("refused: the baseline cannot serve, as {refused}"), Vec::new());
@@ -131,8 +133,9 @@ impl Story<'_> {
     fn phases(&mut self) {
         let of = self.rollout.phases.len();
         for (i, phase) in self.rollout.phases.iter().enumerate() {
-            let Some(record) = &phase.record else { continue };
             let head = format!("phase {} of {of}, {}", i + 1, phase.name);
+            self.approval(&head, phase);
+            let Some(record) = &phase.record else { continue };
             let batches = counted(phase.batches, "batch", "batches");
             let moves = counted(phase.agents, "agent moves", "agents move");
             let then = phase.agents_cumulative;
@@ -153,6 +156,20 @@ impl Story<'_> {
         self.tell(record.began, "validation: all agents are on green, and are judged once more", Vec::new());
         if let Some(report) = &record.report {
             self.gate(record.ended.unwrap_or(record.began), "validation: judged", report, None);
+        }
+    }
+
+    /// That it waited for a person, and who let it begin.
+    fn approval(&mut self, head: &str, phase: &PhaseView) {
+        let Some(ApprovalRecord { asked, given, .. }) = &phase.approved else { return };
+        let whom = match phase.approval {
+            Approval::Other => format!(" of somebody else than {}", self.rollout.by),
+            Approval::None | Approval::Required => String::new(),
+        };
+        self.tell(*asked, format!("{head}: waits for an approval{whom}"), Vec::new());
+        if let Some(Consent { by, why, at }) = given {
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            self.tell(*at, format!("{head}: approved by {by} after {}{why}", at.since(*asked)), Vec::new());
         }
     }
 

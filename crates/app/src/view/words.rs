@@ -2,6 +2,7 @@
 
 use bellwether_core::{
     rollout::{PauseReason, RollbackStep, RolloutView, State, Step, Trigger},
+    spec::Approval,
     time::UnixMillis,
 };
 use jiff::Timestamp;
@@ -14,6 +15,10 @@ pub(crate) fn stage(rollout: &RolloutView) -> String {
             let name = rollout.phases.get(phase).map_or("?", |p| p.name.as_str());
             let batches = rollout.phases.get(phase).map_or(0, |p| p.batches);
             let what = match step {
+                Step::AwaitingApproval => match rollout.phases.get(phase).map(|p| p.approval) {
+                    Some(Approval::Other) => format!("waits for the approval of somebody else than {}", rollout.by),
+                    Some(Approval::None | Approval::Required) | None => "waits for an approval".to_owned(),
+                },
                 Step::Warming { batch } => format!("starting green, batch {} of {batches}", batch + 1),
                 Step::CuttingOver { batch } => format!("cutting over, batch {} of {batches}", batch + 1),
                 Step::Halfway { .. } => "the first half bakes".to_owned(),

@@ -18,4 +18,5 @@ mod soak_run;
 mod stores;
 mod tap;
 mod tasks;
+mod verbs;
 mod world;

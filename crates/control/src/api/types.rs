@@ -6,7 +6,8 @@ use bellwether_core::{
     analysis::Judgement,
     diagnostic::Diagnostic,
     id::{AgentName, InstanceId, RolloutId, Side},
-    rollout::{ControllerView, Only, RolloutView, SeatView},
+    plan::Plan,
+    rollout::{ControllerView, Only, Preview, RolloutView, SeatView},
     time::{Millis, UnixMillis},
 };
 use serde::{Deserialize, Serialize};
@@ -130,6 +131,9 @@ pub struct StartRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub override_freeze: Option<String>,
     pub by: String,
+    /// Say what would happen, and change nothing: the answer is a [`DryRun`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 fn one() -> f64 {
@@ -141,8 +145,9 @@ pub struct Started {
     pub rollout: RolloutId,
 }
 
-/// `POST /v1/rollouts/{id}/{verb}`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// `POST /v1/rollouts/{id}/{verb}`. The header `If-Match` does the same as `expect`; with `Idempotency-Key` a request
+/// can be repeated, and is done once.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VerbRequest {
     pub by: String,
     #[serde(default)]
@@ -153,6 +158,25 @@ pub struct VerbRequest {
     /// To resume or promote in a freeze window: why it cannot wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub override_freeze: Option<String>,
+    /// The `position` of the rollout as whoever asks has seen it. If the verb means something else by now it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+    /// Say what would happen, and change nothing: the answer is a [`DryRun`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// The answer to a request with `dry_run`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DryRun {
+    #[serde(flatten)]
+    pub preview: Preview,
+    /// Where a rollout would be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<Plan>>,
+    /// The plan for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_text: Option<String>,
 }
 
 /// `GET /v1/rollouts/{id}/report`

@@ -48,8 +48,8 @@ pub(crate) fn noted(so_far: (UnixMillis, i64), seq: i64, now: Now, event: &Event
 
 fn lets_go_on(verb: VerbKind) -> bool {
     match verb {
-        VerbKind::Resume | VerbKind::Promote => true,
-        VerbKind::Pause | VerbKind::Rollback | VerbKind::Commit => false,
+        VerbKind::Resume | VerbKind::Promote | VerbKind::Approve => true,
+        VerbKind::Pause | VerbKind::Retry | VerbKind::Reject | VerbKind::Rollback | VerbKind::Commit => false,
     }
 }
 

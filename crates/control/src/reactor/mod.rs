@@ -16,7 +16,7 @@ use bellwether_core::{
     observation::Second,
     plan::Plan,
     port::{driver::DriverEvent, gateway::GatewayEvent},
-    rollout::{Command, Controller, Event, Refusal, Verb},
+    rollout::{Again, Command, Controller, Event, Once, Refusal, Verb},
     spec::Spec,
     time::{ClockWatch, Now, UnixMillis},
     watch::HealthCheck,
@@ -50,6 +50,8 @@ pub(crate) enum Input {
     Start {
         plan: Box<Plan>,
         by: String,
+        again: Option<Again>,
+        once: Option<Once>,
         reply: oneshot::Sender<Result<Started, Refusal>>,
     },
     Verb {
@@ -168,14 +170,22 @@ impl Reactor {
                 Input::Driver(News::Up) | Input::Gateway(News::Up) => look = true,
                 Input::Driver(News::Event(event)) => self.driver_said(event, &mut decisions),
                 Input::Gateway(News::Event(event)) => self.gateway_said(event, &mut decisions),
-                Input::Start { plan, by, reply } => {
+                Input::Start { plan, by, again, once, reply } => {
                     self.effects.launcher.learn(&plan.revisions);
-                    let started = self.start(plan, by, &mut decisions);
+                    let started = match self.start(Event::Planned { plan, by, again, once }, &mut decisions) {
+                        // The answer to the first request was lost: this is the same answer.
+                        Err(Refusal::Repeated(rollout)) => Ok(rollout),
+                        started => started,
+                    };
+                    let started = started.map(|rollout| Started { rollout });
                     decisions.replies.push(Box::new(move || drop(reply.send(started))));
                 }
                 Input::Verb { verb, reply } => {
                     let allowed = self.may_ask(&verb);
-                    let result = allowed.and_then(|()| self.try_step(Event::Verb(verb), &mut decisions));
+                    let result = match allowed.and_then(|()| self.try_step(Event::Verb(verb), &mut decisions)) {
+                        Err(Refusal::Repeated(_)) => Ok(()),
+                        result => result,
+                    };
                     decisions.replies.push(Box::new(move || drop(reply.send(result))));
                 }
                 Input::Watch { rollout, prepared } => {
@@ -201,12 +211,12 @@ impl Reactor {
         }
     }
 
-    fn start(&mut self, plan: Box<Plan>, by: String, decisions: &mut Decisions) -> Result<Started, Refusal> {
+    fn start(&mut self, planned: Event, decisions: &mut Decisions) -> Result<RolloutId, Refusal> {
         let reserve_bytes = self.prepared()?;
-        self.try_step(Event::Planned { plan, by }, decisions)?;
+        self.try_step(planned, decisions)?;
         let rollout = self.machine.rollout().map(|rollout| rollout.id).unwrap_or_default();
         self.try_step(Event::RollbackAuthorised { rollout, reserve_bytes }, decisions)?;
-        Ok(Started { rollout })
+        Ok(rollout)
     }
 
     fn step(&mut self, event: Event, decisions: &mut Decisions) {

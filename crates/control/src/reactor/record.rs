@@ -50,6 +50,10 @@ impl Reactor {
             }
             Recorded::Marked { first: false } => {}
         }
+        if !replies.is_empty() {
+            // Who is answered may look at once, and must see what came of the request.
+            self.shared.publish(&self.machine, self.clock.now(), &self.usage, self.disk.full());
+        }
         replies.into_iter().for_each(|reply| reply());
         let questions = self.effects.carry_out(self.machine.generation(), commands).await;
         for question in questions {
@@ -126,14 +130,19 @@ impl Reactor {
     pub(super) fn may_ask(&mut self, verb: &Verb) -> Result<(), Refusal> {
         let authorised = self.machine.rollout().is_some_and(|rollout| rollout.authorised && !rollout.state.is_over());
         match verb.verb {
-            VerbKind::Rollback if authorised => Ok(()),
-            VerbKind::Resume | VerbKind::Promote if authorised => {
+            VerbKind::Rollback | VerbKind::Reject if authorised => Ok(()),
+            VerbKind::Resume | VerbKind::Promote | VerbKind::Approve | VerbKind::Retry if authorised => {
                 self.can_record()?;
                 self.disk.hold_again()
             }
-            VerbKind::Rollback | VerbKind::Resume | VerbKind::Promote | VerbKind::Pause | VerbKind::Commit => {
-                self.can_record()
-            }
+            VerbKind::Rollback
+            | VerbKind::Reject
+            | VerbKind::Resume
+            | VerbKind::Promote
+            | VerbKind::Approve
+            | VerbKind::Retry
+            | VerbKind::Pause
+            | VerbKind::Commit => self.can_record(),
         }
     }
 

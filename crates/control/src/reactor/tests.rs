@@ -115,7 +115,7 @@ async fn told(reactor: &mut Reactor, events: Vec<Event>) {
 
 async fn asked(reactor: &mut Reactor, verb: VerbKind) -> Option<Result<(), Refusal>> {
     let rollout = reactor.machine.rollout().unwrap().id;
-    let verb = Verb { verb, rollout, by: "ann".into(), reason: "harm ".repeat(2000), only: None, override_freeze: None };
+    let verb = Verb::new(verb, rollout, "ann", "harm ".repeat(2000));
     let (reply, mut replied) = oneshot::channel();
     reactor.take(vec![Input::Verb { verb, reply }]).await.unwrap();
     replied.try_recv().ok()
@@ -130,7 +130,7 @@ async fn rolling(state: &Path) -> Reactor {
     let measured = Measured { present_memory_bytes: Some(8 << 30), ..Measured::default() };
     let plan = Box::new(plan::make(&reactor.spec, &release, &measured, 1.0).unwrap());
     let (reply, mut replied) = oneshot::channel();
-    reactor.take(vec![Input::Start { plan, by: "ann".into(), reply }]).await.unwrap();
+    reactor.take(vec![Input::Start { plan, by: "ann".into(), again: None, once: None, reply }]).await.unwrap();
     let rollout = replied.try_recv().unwrap().unwrap().rollout;
     told(&mut reactor, vec![Event::BaselineMeasured { rollout, until_second: 1, refused: None }]).await;
     assert!(matches!(reactor.machine.rollout().unwrap().state, State::Progressing { .. }));
@@ -249,7 +249,7 @@ async fn a_rollout_for_whose_way_back_there_is_no_room_does_not_start() {
     let plan = Box::new(plan::make(&reactor.spec, &release, &measured, 1.0).unwrap());
     let (reply, mut replied) = oneshot::channel();
     reactor.disk = Disk::of(&scratch.0);
-    reactor.take(vec![Input::Start { plan, by: "ann".into(), reply }]).await.unwrap();
+    reactor.take(vec![Input::Start { plan, by: "ann".into(), again: None, once: None, reply }]).await.unwrap();
     let refused = replied.try_recv().unwrap();
     assert!(matches!(refused, Err(Refusal::NoRoom { needed, .. }) if needed > 6 << 20), "{refused:?}");
     assert!(reactor.machine.rollout().is_none());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Batch, Measured, Outlook, Plan, PlannedAgent, PlannedPhase,
+    Batch, MadeFrom, Measured, Outlook, Plan, PlannedAgent, PlannedPhase,
     batches::{Moves, Packed},
     fit::{Fitted, Problem},
     halves, outlook,
@@ -75,6 +75,7 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
                 bake: phase.bake.compressed(speed),
                 gate: phase.gate.clone(),
                 agents_cumulative: cumulative,
+                approval: phase.approval,
             }
         })
         .collect();
@@ -99,6 +100,7 @@ pub fn make(spec: &Spec, release: &Release, measured: &Measured, speed: f64) -> 
         revisions: revisions(spec, &targets, changes),
         budget,
         outlook: Outlook::default(),
+        made_from: Some(MadeFrom { release: release.clone(), baseline: None }),
     };
     plan.outlook = outlook::outlook(&plan, spec, measured);
     match plan.window {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Freeze, FreezeOverride, Timetable};
 use crate::{
     id::{AgentName, PhaseName, RevisionId, RevisionName},
-    spec::{AtEnd, Criteria, Delivery, GatePolicy, Readiness, Revision, Triggers},
+    spec::{Approval, AtEnd, Criteria, Delivery, GatePolicy, Readiness, Release, Revision, Triggers},
     time::Millis,
     watch::Reach,
 };
@@ -47,6 +47,18 @@ pub struct Plan {
     pub budget: Budget,
     #[serde(default)]
     pub outlook: Outlook,
+    /// What it was made from, so that it can be made anew. None in a plan of a version that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_from: Option<MadeFrom>,
+}
+
+/// What was asked for, beside what the plan itself says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MadeFrom {
+    pub release: Release,
+    /// Where another length of the baseline was asked for than the fleet file's.
+    #[serde(default)]
+    pub baseline: Option<Millis>,
 }
 
 impl Plan {
@@ -77,6 +89,8 @@ pub struct PlannedPhase {
     pub gate: GatePolicy,
     /// Agents on green when this phase is done.
     pub agents_cumulative: usize,
+    #[serde(default)]
+    pub approval: Approval,
 }
 
 /// Agents that are started, proven and cut over together.

@@ -3,7 +3,7 @@
 use super::{Batch, Detection, Measured, Outlook, Plan, PlannedAgent, PlannedPhase, Schedule, Standby, TryOuts};
 use crate::{
     id::AgentName,
-    spec::{Delivery, Spec, TaskMode},
+    spec::{Approval, Delivery, Spec, TaskMode},
     time::Millis,
     watch::{self, FaultClass},
 };
@@ -132,8 +132,10 @@ pub fn drill_of(plan: &Plan) -> Plan {
     drill.window = None;
     drill.baseline = plan.baseline.min(DRILL_BASELINE_MAX);
     drill.phases.truncate(1);
-    for PlannedPhase { batches, second_half, agents_cumulative, .. } in &mut drill.phases {
+    for PlannedPhase { batches, second_half, agents_cumulative, approval, .. } in &mut drill.phases {
         batches.truncate(1);
+        // A drill is what whoever is to approve wants to have seen.
+        *approval = Approval::None;
         *second_half = None;
         *agents_cumulative = batches.iter().map(|batch| batch.agents.len()).sum();
     }

@@ -8,9 +8,10 @@ use super::{
     command::{Command, Window},
     event::{Event, Verb, VerbKind},
     fleet::{Fleet, Unasked},
+    once::{Done, Once},
     progress::World,
     seat::Is,
-    state::{PauseReason, Rollout, State, Trigger},
+    state::{Again, PauseReason, Rollout, State, Trigger},
     timers::{Timer, Timers},
     verbs::{Effect, effect},
 };
@@ -30,6 +31,9 @@ pub struct Controller {
     pub(crate) fleet: Fleet,
     pub(crate) timers: Timers,
     pub(crate) rollouts: Vec<Rollout>,
+    /// What people asked for, by the keys under which they did.
+    #[serde(default)]
+    done: Done,
     last: Now,
 }
 
@@ -69,15 +73,37 @@ pub enum Refusal {
     Frozen { what: &'static str, name: String, ends: String },
     #[error("{0} is never held up by a freeze; leave out the override")]
     NeverFrozen(&'static str),
+    #[error(
+        "cannot {verb} rollout {rollout}: it has moved on since it was looked at, from {expected} to {now}; look at it \
+         with `bellwether rollout show {rollout}`, and ask again if that is still what you want"
+    )]
+    Moved { verb: &'static str, rollout: RolloutId, expected: String, now: String },
+    #[error(
+        "{by} cannot approve rollout {rollout}: {by} started it, and the phase asks for another person; have somebody \
+         else run `bellwether approve {rollout}`"
+    )]
+    OwnApproval { rollout: RolloutId, by: String },
+    /// Not an error to who asks: the first answer was lost.
+    #[error("this was asked for under the same key, and done, with rollout {0}")]
+    Repeated(RolloutId),
+    #[error("the idempotency key {0} stands for another request; make up a key for each thing that is asked for")]
+    KeyReused(String),
 }
 
 impl Controller {
     /// Takes one event. An `Err` changes nothing and must not be journaled.
     pub fn step(&mut self, now: Now, event: Event) -> Result<Vec<Command>, Refusal> {
         let mut out = Vec::new();
+        let before = self.rollouts.last().map(|rollout| (rollout.id, rollout.state, rollout.paused.clone()));
         self.take(now, event, &mut out)?;
         if !self.fleet.is_blind() {
             self.decide(now, &mut out);
+        }
+        if let (Some((id, state, paused)), Some(rollout)) = (before, self.rollouts.last_mut())
+            && rollout.id == id
+        {
+            rollout.turns += u32::from(rollout.state != state);
+            rollout.pauses += u32::from(rollout.paused.is_some() && rollout.paused != paused);
         }
         self.last = now;
         Ok(out)
@@ -122,6 +148,11 @@ impl Controller {
 
     pub fn agents_with_types(&self) -> impl Iterator<Item = (&AgentName, &AgentType)> {
         self.fleet.agents.iter().map(|(name, agent)| (name, &agent.agent_type))
+    }
+
+    /// Whether a request of this key is still to be done: refuses what was done under it, and what it is not for.
+    pub fn check_key(&self, once: Option<&Once>) -> Result<(), Refusal> {
+        self.done.is_first(once)
     }
 
     /// The revision that the agent's blue side runs.
@@ -265,8 +296,17 @@ impl Controller {
                     current.checked(fault);
                 }
             }
-            Event::Planned { plan, by } => self.start(now, *plan, by, out)?,
-            Event::Verb(verb) => self.verb(now, verb, out)?,
+            Event::Planned { plan, by, again, once } => {
+                self.done.is_first(once.as_ref())?;
+                let started = self.start(now, *plan, by, again, out)?;
+                self.done.remember(once, started);
+            }
+            Event::Verb(mut verb) => {
+                let (rollout, once): (RolloutId, Option<Once>) = (verb.rollout, verb.once.take());
+                self.done.is_first(once.as_ref())?;
+                self.verb(now, verb, out)?;
+                self.done.remember(once, rollout);
+            }
             Event::ClockJumped { jump } => {
                 if let Some(current) = self.rollouts.last_mut() {
                     current.clock_jumped(now.wall, jump);
@@ -277,7 +317,17 @@ impl Controller {
         Ok(())
     }
 
-    fn start(&mut self, now: Now, plan: Plan, by: String, out: &mut Vec<Command>) -> Result<(), Refusal> {
+    fn start(
+        &mut self,
+        now: Now,
+        plan: Plan,
+        by: String,
+        again: Option<Again>,
+        out: &mut Vec<Command>,
+    ) -> Result<RolloutId, Refusal> {
+        if let Some(again) = &again {
+            self.may_start_again(again)?;
+        }
         if let Some(last) = self.rollouts.last() {
             match last.state {
                 State::Completed => return Err(Refusal::NotCommitted(last.id)),
@@ -301,25 +351,72 @@ impl Controller {
         }
         let id = RolloutId(self.rollouts.len() as u64 + 1);
         self.fleet.limit(&plan.budget);
-        let rollout = Rollout::new(id, by, plan, now.wall);
+        let rollout = Rollout { again, ..Rollout::new(id, by, plan, now.wall) };
         rollout.begin(&mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out });
         self.rollouts.push(rollout);
-        Ok(())
+        Ok(id)
+    }
+
+    /// A rollout is tried again where it came to nothing, once: from then on there is a later one.
+    fn may_start_again(&self, again: &Again) -> Result<(), Refusal> {
+        let verb = Verb { expect: again.expect.clone(), ..Verb::new(VerbKind::Retry, again.rollout, "", "") };
+        let current = self.addressed(&verb)?;
+        let why = match effect(current.state, current.paused.as_ref(), VerbKind::Retry) {
+            Effect::StartAgain => return Ok(()),
+            Effect::Refuse(why) => why,
+            Effect::Pause
+            | Effect::Resume
+            | Effect::JudgeNow
+            | Effect::GoOn
+            | Effect::Rollback
+            | Effect::Commit
+            | Effect::TryGreens
+            | Effect::Approve
+            | Effect::Reject
+            | Effect::Nothing => "it is not over, so there is nothing to start again; `retry` it as it is",
+        };
+        Err(not_now(current, VerbKind::Retry, why))
+    }
+
+    /// The rollout that a verb is for, if the verb still means what it meant to whoever asked.
+    fn addressed(&self, verb: &Verb) -> Result<&Rollout, Refusal> {
+        let Some(current) = self.rollouts.iter().find(|r| r.id == verb.rollout) else {
+            return Err(Refusal::NoSuchRollout(verb.rollout));
+        };
+        let superseded = match verb.verb {
+            VerbKind::Rollback => Some("a later rollout was started since; roll that one back"),
+            VerbKind::Retry => Some("a later rollout was started since; `bellwether rollout show` shows it"),
+            VerbKind::Pause
+            | VerbKind::Resume
+            | VerbKind::Promote
+            | VerbKind::Approve
+            | VerbKind::Reject
+            | VerbKind::Commit => None,
+        };
+        if let Some(why) = superseded.filter(|_| verb.rollout.0 != self.rollouts.len() as u64) {
+            return Err(not_now(current, verb.verb, why));
+        }
+        let now = current.position();
+        match &verb.expect {
+            Some(expected) if !expected.still_means(verb.verb, &now, current.state) => Err(Refusal::Moved {
+                verb: verb.verb.as_str(),
+                rollout: verb.rollout,
+                expected: expected.words(),
+                now: now.words(),
+            }),
+            Some(_) | None => Ok(current),
+        }
     }
 
     fn verb(&mut self, now: Now, verb: Verb, out: &mut Vec<Command>) -> Result<(), Refusal> {
-        let Verb { verb, rollout, by, reason, only, override_freeze } = verb;
-        let latest = self.rollouts.len() as u64;
-        let Some(current) = self.rollouts.iter_mut().find(|r| r.id == rollout) else {
+        if verb.only.is_some() && verb.verb != VerbKind::Rollback {
+            return Err(Refusal::NotInPart(verb.verb.as_str()));
+        }
+        let id = self.addressed(&verb)?.id;
+        let Verb { verb, rollout, by, reason, only, override_freeze, expect: _, once: _ } = verb;
+        let Some(current) = self.rollouts.iter_mut().find(|r| r.id == id) else {
             return Err(Refusal::NoSuchRollout(rollout));
         };
-        if only.is_some() && verb != VerbKind::Rollback {
-            return Err(Refusal::NotInPart(verb.as_str()));
-        }
-        let not_now = |state: State, why| Refusal::NotNow { verb: verb.as_str(), rollout, state: state.name(), why };
-        if rollout.0 != latest && verb == VerbKind::Rollback {
-            return Err(not_now(current.state, "a later rollout was started since; roll that one back"));
-        }
         let effect = effect(current.state, current.paused.as_ref(), verb);
         current.heed_freeze(verb, effect, now.wall, override_freeze.map(|why| (by.clone(), why)))?;
         let world = &mut World { now, fleet: &mut self.fleet, timers: &mut self.timers, out };
@@ -339,8 +436,21 @@ impl Controller {
                 }
             }
             Effect::Commit => current.committing = true,
+            Effect::TryGreens => {
+                if !current.try_greens(world) {
+                    const NONE: &str = "no green waits to be started again; `bellwether rollout show --agents` shows \
+                                        what each one waits for";
+                    return Err(not_now(current, verb, NONE));
+                }
+            }
+            Effect::StartAgain => {
+                // Its plan is made by whoever sends `Planned`; this came while the rollout was just ending.
+                return Err(not_now(current, verb, "it has ended at this moment; ask once more to start it again"));
+            }
+            Effect::Approve => current.approve(by, reason, world)?,
+            Effect::Reject => current.reject(by, &reason, world),
             Effect::Nothing => {}
-            Effect::Refuse(why) => return Err(not_now(current.state, why)),
+            Effect::Refuse(why) => return Err(not_now(current, verb, why)),
         }
         Ok(())
     }
@@ -398,6 +508,10 @@ impl Controller {
             }
         }
     }
+}
+
+fn not_now(rollout: &Rollout, verb: VerbKind, why: &'static str) -> Refusal {
+    Refusal::NotNow { verb: verb.as_str(), rollout: rollout.id, state: rollout.state.name(), why }
 }
 
 impl Command {

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::{once::Once, position::Position, state::Again};
 use crate::{
     analysis::GateReport,
     id::{AgentName, AgentType, Generation, InstanceId, PhaseName, RevisionId, RolloutId},
@@ -105,6 +106,11 @@ pub enum Event {
     Planned {
         plan: Box<Plan>,
         by: String,
+        /// A rollout that came to nothing is tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<Again>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        once: Option<Once>,
     },
     /// So much of the disk is held back for undoing this rollout, in both stores together. From here on its traffic goes
     /// back to blue even where that cannot be recorded.
@@ -142,6 +148,13 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// The start of a rollout, asked for without a key.
+    pub fn start(plan: Plan, by: impl Into<String>) -> Self {
+        Self::Planned { plan: Box::new(plan), by: by.into(), again: None, once: None }
+    }
+}
+
 /// What an operator asks for, with who and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verb {
@@ -155,6 +168,26 @@ pub struct Verb {
     /// For what a freeze window would hold up: why it should not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub override_freeze: Option<String>,
+    /// Where the rollout stood when whoever asks looked at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Position>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Once>,
+}
+
+impl Verb {
+    pub fn new(verb: VerbKind, rollout: RolloutId, by: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            verb,
+            rollout,
+            by: by.into(),
+            reason: reason.into(),
+            only: None,
+            override_freeze: None,
+            expect: None,
+            once: None,
+        }
+    }
 }
 
 /// A part of a rollout.
@@ -184,17 +217,37 @@ pub enum VerbKind {
     Resume,
     /// End the bake and judge, or go on where a person was asked.
     Promote,
+    /// Try again what has failed: a rollback, greens in their back-off, or a whole rollout.
+    Retry,
+    /// Let a phase begin that asks a person first.
+    Approve,
+    /// Go back instead.
+    Reject,
     Rollback,
     /// Give up blue: the rollout can no longer be undone.
     Commit,
 }
 
 impl VerbKind {
+    pub const ALL: [Self; 8] = [
+        Self::Pause,
+        Self::Resume,
+        Self::Promote,
+        Self::Retry,
+        Self::Approve,
+        Self::Reject,
+        Self::Rollback,
+        Self::Commit,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Promote => "promote",
+            Self::Retry => "retry",
+            Self::Approve => "approve",
+            Self::Reject => "reject",
             Self::Rollback => "rollback",
             Self::Commit => "commit",
         }

@@ -573,6 +573,19 @@ impl Fleet {
         Command::Settle { instances: self.agents.values().filter_map(|agent| agent.blue.is.instance()).collect() }
     }
 
+    /// Ends the back-off of an agent's green. False if it is in none.
+    pub(crate) fn try_green(&mut self, agent: &AgentName, timers: &mut Timers) -> bool {
+        let waits = |agent: &Agent| agent.green.as_ref().is_some_and(|green| green.is == Is::BackOff);
+        if !self.agents.get(agent).is_some_and(waits) {
+            return false;
+        }
+        timers.disarm(&Timer::BackOff(agent.clone(), Side::Green));
+        if let Some(green) = self.agent_mut(agent).and_then(|entry| entry.green.as_mut()) {
+            green.try_again();
+        }
+        true
+    }
+
     /// Green goes although it has the traffic.
     pub(crate) fn abandon_green(&mut self, agent: &AgentName) {
         if let Some(entry) = self.agent_mut(agent) {

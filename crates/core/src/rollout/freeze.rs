@@ -82,8 +82,8 @@ impl Rollout {
         answers: Option<(String, String)>,
     ) -> Result<(), Refusal> {
         let forward = match verb {
-            VerbKind::Resume | VerbKind::Promote => true,
-            VerbKind::Pause | VerbKind::Rollback | VerbKind::Commit => false,
+            VerbKind::Resume | VerbKind::Promote | VerbKind::Approve | VerbKind::Retry => true,
+            VerbKind::Pause | VerbKind::Reject | VerbKind::Rollback | VerbKind::Commit => false,
         };
         let waits = matches!(self.paused, Some(PauseReason::Frozen { .. })) || verb == VerbKind::Promote;
         match (effect, answers) {
@@ -107,6 +107,10 @@ impl Rollout {
                 | Effect::GoOn
                 | Effect::Rollback
                 | Effect::Commit
+                | Effect::TryGreens
+                | Effect::StartAgain
+                | Effect::Approve
+                | Effect::Reject
                 | Effect::Nothing,
                 None,
             ) => Ok(()),
@@ -153,6 +157,7 @@ impl Rollout {
                 let second = |batch: usize| planned.second_half.is_some_and(|second| batch >= second);
                 let to_move = |batch: usize| planned.batches.len().saturating_sub(batch);
                 let (batches, this) = match step {
+                    Step::AwaitingApproval => (to_move(0), planned.bake),
                     Step::Warming { batch } | Step::CuttingOver { batch } => {
                         (to_move(batch), if second(batch) { half } else { planned.bake })
                     }

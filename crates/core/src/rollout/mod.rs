@@ -6,11 +6,15 @@
 //! Feeding the journaled events again gives the same state, so a crash costs a replay and one look at the
 //! world ([`Event::Converge`]).
 
+mod approval;
 mod command;
 mod controller;
 mod event;
 mod fleet;
 mod freeze;
+mod once;
+mod position;
+mod preview;
 mod progress;
 pub mod reserve;
 mod room;
@@ -23,9 +27,15 @@ mod undo;
 mod verbs;
 mod view;
 
+pub use approval::{ApprovalRecord, Consent};
 pub use command::{Command, Window};
 pub use controller::{Controller, Refusal};
 pub use event::{Event, FleetAgent, Only, Verb, VerbKind};
+pub use once::{BadKey, Once};
+pub use position::{NoPosition, Position};
+pub use preview::{Preview, Seated, Shift};
 pub use seat::{Is, Seat, Trial, Want};
-pub use state::{PauseReason, PhaseRecord, Retreat, RollbackRecord, RollbackStep, Rollout, State, Step, Trigger};
+pub use state::{
+    Again, PauseReason, PhaseRecord, Retreat, RollbackRecord, RollbackStep, Rollout, State, Step, Trigger,
+};
 pub use view::{AgentView, ControllerView, PhaseView, RolloutView, SeatView, WindowView};

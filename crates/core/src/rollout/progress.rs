@@ -112,7 +112,8 @@ impl Rollout {
             }
             State::Preflight
             | State::Progressing {
-                step: Step::Halfway { .. } | Step::Baking { .. } | Step::Gate { .. } | Step::Held,
+                step:
+                    Step::AwaitingApproval | Step::Halfway { .. } | Step::Baking { .. } | Step::Gate { .. } | Step::Held,
                 ..
             }
             | State::Validating { .. }
@@ -153,7 +154,12 @@ impl Rollout {
             State::Completed => self.committing = self.committing || !self.freeze(world),
             State::RollingBack { .. } => self.over(State::NeedsAttention, world),
             State::Progressing {
-                step: Step::Warming { .. } | Step::CuttingOver { .. } | Step::Gate { .. } | Step::Held,
+                step:
+                    Step::AwaitingApproval
+                    | Step::Warming { .. }
+                    | Step::CuttingOver { .. }
+                    | Step::Gate { .. }
+                    | Step::Held,
                 ..
             }
             | State::Validating { judging: true }
@@ -218,7 +224,10 @@ impl Rollout {
             }
             State::Committed => world.out.push(world.fleet.settled()),
             State::RollingBack { step: RollbackStep::Validate } | State::NeedsAttention => self.ask_to_check(world),
-            State::Progressing { step: Step::Warming { .. } | Step::CuttingOver { .. } | Step::Held, .. }
+            State::Progressing {
+                step: Step::AwaitingApproval | Step::Warming { .. } | Step::CuttingOver { .. } | Step::Held,
+                ..
+            }
             | State::Completed
             | State::RollingBack { step: RollbackStep::Shift | RollbackStep::Swap }
             | State::RolledBack
@@ -363,7 +372,7 @@ impl Rollout {
         self.ended.get_or_insert(world.now.wall);
     }
 
-    fn enter(&mut self, phase: usize, world: &mut World<'_>) {
+    pub(crate) fn begin_phase(&mut self, phase: usize, world: &mut World<'_>) {
         let planned = &self.plan.phases[phase];
         self.phases.push(PhaseRecord {
             name: planned.name.clone(),

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::{approval::ApprovalRecord, position::Position};
 use crate::{
     analysis::GateReport,
     id::{AgentName, PhaseName, RolloutId},
@@ -73,6 +74,8 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
+    /// Nothing of the phase is touched until a person has agreed to it.
+    AwaitingApproval,
     /// The batch's greens are started and proven.
     Warming { batch: usize },
     /// Their traffic is moved, all at once.
@@ -386,6 +389,28 @@ pub struct Rollout {
     /// When its window closed before it was done.
     #[serde(default)]
     pub window_closed: Option<UnixMillis>,
+    /// In the order in which phases asked for one.
+    #[serde(default)]
+    pub approvals: Vec<ApprovalRecord>,
+    /// The rollout that this one tries again, and why.
+    #[serde(default)]
+    pub again: Option<Again>,
+    /// Stages that it has been at, and pauses that held it, counted for [`super::Position`].
+    #[serde(default)]
+    pub(crate) turns: u32,
+    #[serde(default)]
+    pub(crate) pauses: u32,
+}
+
+/// What a rollout tries once more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    pub rollout: RolloutId,
+    #[serde(default)]
+    pub reason: String,
+    /// Where that one stood when whoever asks looked at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Position>,
 }
 
 /// Jumps of the clock kept of one rollout.
@@ -394,6 +419,10 @@ const CLOCK_JUMPS_MAX: usize = 32;
 impl Rollout {
     pub(crate) fn new(id: RolloutId, by: String, plan: Plan, now: UnixMillis) -> Self {
         Self {
+            approvals: Vec::new(),
+            again: None,
+            turns: 1,
+            pauses: 0,
             id,
             by,
             freeze_override: plan.freeze_override.clone(),

@@ -8,12 +8,13 @@ use super::{
     fleet::Fleet,
     progress::World,
     seat::{Is, Want},
-    state::{PauseReason, Retreat, RollbackRecord, RollbackStep, Rollout, State, Trigger},
+    state::{PauseReason, Retreat, RollbackRecord, RollbackStep, Rollout, State, Step, Trigger},
     timers::Timer,
 };
 use crate::{
     id::{AgentName, AgentType, Side},
     spec::{OnSharedFault, Scope},
+    time::Millis,
     watch::Alarm,
 };
 
@@ -297,6 +298,43 @@ impl Rollout {
     fn touched<'a>(&'a self, fleet: &'a Fleet) -> impl Iterator<Item = &'a AgentName> {
         let names = self.plan.agents().map(|planned| &planned.agent);
         names.filter(|name| fleet.agents.get(*name).is_some_and(|agent| agent.green.is_some()))
+    }
+
+    /// Greens that wait out a back-off are started at once. What they have failed so far still counts. False if there
+    /// is none.
+    pub(crate) fn try_greens(&self, world: &mut World<'_>) -> bool {
+        let mut any = false;
+        for planned in self.plan.agents() {
+            any |= world.fleet.try_green(&planned.agent, world.timers);
+        }
+        any
+    }
+
+    /// How long the plan says that it takes from here until everybody's traffic is on blue; none where it does not say.
+    pub(crate) fn time_to_undo(&self) -> Option<Millis> {
+        let of_phase = |phase: usize, batch: Option<usize>| {
+            let batches = &self.plan.phases.get(phase)?.batches;
+            let batch = batch.map_or_else(|| batches.last(), |batch| batches.get(batch))?;
+            Some(batch.undo).filter(|&undo| undo > Millis::ZERO)
+        };
+        match self.state {
+            State::Progressing { phase, step } => match step {
+                Step::Warming { batch } | Step::CuttingOver { batch } => of_phase(phase, Some(batch)),
+                Step::Halfway { next } => of_phase(phase, next.checked_sub(1)),
+                Step::Baking { .. } | Step::Gate { .. } | Step::Held => of_phase(phase, None),
+                Step::AwaitingApproval => match phase.checked_sub(1) {
+                    Some(before) => of_phase(before, None),
+                    None => Some(Millis::ZERO),
+                },
+            },
+            State::Validating { .. } | State::Completed => of_phase(self.plan.phases.len().checked_sub(1)?, None),
+            State::Preflight => Some(Millis::ZERO),
+            State::Committed
+            | State::RollingBack { .. }
+            | State::RolledBack
+            | State::NeedsAttention
+            | State::PreflightFailed => None,
+        }
     }
 
     pub(crate) fn ask_to_check(&self, world: &mut World<'_>) {

@@ -17,6 +17,12 @@ pub(crate) enum Effect {
     GoOn,
     Rollback,
     Commit,
+    /// Greens in their back-off are tried at once.
+    TryGreens,
+    /// The same release from the beginning, as a rollout of its own.
+    StartAgain,
+    Approve,
+    Reject,
     /// It is so already.
     Nothing,
     /// Not possible; the text says what is.
@@ -24,9 +30,12 @@ pub(crate) enum Effect {
 }
 
 pub(crate) fn effect(state: State, paused: Option<&PauseReason>, verb: VerbKind) -> Effect {
-    use Effect::{Commit, GoOn, JudgeNow, Nothing, Pause, Refuse, Resume, Rollback};
+    use Effect::{
+        Approve, Commit, GoOn, JudgeNow, Nothing, Pause, Refuse, Reject, Resume, Rollback, StartAgain, TryGreens,
+    };
     const OVER: &str = "the rollout is over; start a new one with `bellwether rollout start`";
     const UNDOING: &str = "the rollout is being undone; wait for it with `bellwether rollout watch`";
+    const NOT_WAITING: &str = "no phase waits for an approval; `rollback` takes everything back";
     match (state, verb) {
         (State::Preflight | State::Progressing { .. } | State::Validating { .. }, VerbKind::Pause) => {
             if paused.is_none_or(PauseReason::ends_by_itself) { Pause } else { Nothing }
@@ -50,6 +59,9 @@ pub(crate) fn effect(state: State, paused: Option<&PauseReason>, verb: VerbKind)
         (State::Progressing { step: Step::Warming { .. } | Step::CuttingOver { .. }, .. }, VerbKind::Promote) => {
             Refuse("there is no bake to end: agents are being cut over; promote once the phase bakes")
         }
+        (State::Progressing { step: Step::AwaitingApproval, .. }, VerbKind::Promote) => {
+            Refuse("there is no bake to end: the phase waits for an approval; `approve` lets it begin")
+        }
         (State::Preflight, VerbKind::Promote) => {
             Refuse("there is no bake to end: the baseline is being measured; promote once a phase bakes")
         }
@@ -58,7 +70,29 @@ pub(crate) fn effect(state: State, paused: Option<&PauseReason>, verb: VerbKind)
             VerbKind::Rollback,
         ) => Rollback,
         (State::RollingBack { .. } | State::RolledBack, VerbKind::Rollback) => Nothing,
-        (State::NeedsAttention, VerbKind::Rollback) => Rollback,
+        (State::NeedsAttention, VerbKind::Rollback | VerbKind::Retry) => Rollback,
+        (State::Progressing { .. } | State::Validating { .. } | State::Completed, VerbKind::Retry) => TryGreens,
+        (State::RolledBack | State::PreflightFailed, VerbKind::Retry) => StartAgain,
+        (State::Preflight, VerbKind::Retry) => {
+            Refuse("nothing has failed: the baseline is being measured; wait for it with `bellwether rollout watch`")
+        }
+        (State::Progressing { step: Step::AwaitingApproval, .. }, VerbKind::Approve) => Approve,
+        (State::Progressing { step: Step::AwaitingApproval, .. }, VerbKind::Reject) => Reject,
+        (
+            State::Preflight
+            | State::Progressing {
+                step:
+                    Step::Warming { .. }
+                    | Step::CuttingOver { .. }
+                    | Step::Halfway { .. }
+                    | Step::Baking { .. }
+                    | Step::Gate { .. }
+                    | Step::Held,
+                ..
+            }
+            | State::Validating { .. },
+            VerbKind::Approve | VerbKind::Reject,
+        ) => Refuse(NOT_WAITING),
         (State::Committed, VerbKind::Rollback) => {
             Refuse("blue was given up at the commit; release the earlier revision as a new rollout instead")
         }
@@ -68,20 +102,46 @@ pub(crate) fn effect(state: State, paused: Option<&PauseReason>, verb: VerbKind)
         (State::Preflight | State::Progressing { .. } | State::Validating { .. }, VerbKind::Commit) => {
             Refuse("a rollout can be committed once it is completed")
         }
-        (State::Completed, VerbKind::Pause | VerbKind::Resume | VerbKind::Promote) => {
-            Refuse("all phases are done; `commit` gives up blue, `rollback` goes back to it")
-        }
+        (
+            State::Completed,
+            VerbKind::Pause | VerbKind::Resume | VerbKind::Promote | VerbKind::Approve | VerbKind::Reject,
+        ) => Refuse("all phases are done; `commit` gives up blue, `rollback` goes back to it"),
         (
             State::RollingBack { step: RollbackStep::Shift | RollbackStep::Swap | RollbackStep::Validate },
-            VerbKind::Pause | VerbKind::Resume | VerbKind::Promote | VerbKind::Commit,
+            VerbKind::Pause
+            | VerbKind::Resume
+            | VerbKind::Promote
+            | VerbKind::Retry
+            | VerbKind::Approve
+            | VerbKind::Reject
+            | VerbKind::Commit,
         ) => Refuse(UNDOING),
-        (State::NeedsAttention, VerbKind::Pause | VerbKind::Resume | VerbKind::Promote | VerbKind::Commit) => {
-            Refuse("the rollback did not come to its end; `rollback` tries again")
-        }
         (
-            State::Committed | State::RolledBack | State::PreflightFailed,
-            VerbKind::Pause | VerbKind::Resume | VerbKind::Promote,
-        )
-        | (State::RolledBack | State::PreflightFailed, VerbKind::Commit) => Refuse(OVER),
+            State::NeedsAttention,
+            VerbKind::Pause
+            | VerbKind::Resume
+            | VerbKind::Promote
+            | VerbKind::Approve
+            | VerbKind::Reject
+            | VerbKind::Commit,
+        ) => Refuse("the rollback did not come to its end; `retry` tries again"),
+        (
+            State::RolledBack | State::PreflightFailed,
+            VerbKind::Pause
+            | VerbKind::Resume
+            | VerbKind::Promote
+            | VerbKind::Approve
+            | VerbKind::Reject
+            | VerbKind::Commit,
+        ) => Refuse("the rollout is over; `retry` starts the same release again, `bellwether rollout start` another"),
+        (
+            State::Committed,
+            VerbKind::Pause
+            | VerbKind::Resume
+            | VerbKind::Promote
+            | VerbKind::Retry
+            | VerbKind::Approve
+            | VerbKind::Reject,
+        ) => Refuse(OVER),
     }
 }

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    approval::ApprovalRecord,
     controller::Controller,
+    position::Position,
     seat::{Is, Seat},
-    state::{PauseReason, PhaseRecord, Retreat, RollbackRecord, Rollout, State},
+    state::{Again, PauseReason, PhaseRecord, Retreat, RollbackRecord, Rollout, State},
     timers::Timer,
 };
 use crate::{
     id::{AgentName, AgentType, Generation, InstanceId, PhaseName, RevisionId, RevisionName, RolloutId, Side},
     plan::FreezeOverride,
-    spec::{AtEnd, Triggers},
+    spec::{Approval, AtEnd, Triggers},
     time::{ClockJump, Millis, Now, UnixMillis},
 };
 
@@ -77,6 +79,12 @@ pub struct RolloutView {
     /// Who lets it go on in freeze windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze_override: Option<FreezeOverride>,
+    /// To be handed back with a verb, which is refused if it would mean something else by then.
+    #[serde(default)]
+    pub position: Position,
+    /// The rollout that this one tries again, and why.
+    #[serde(default)]
+    pub again: Option<Again>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,6 +113,11 @@ pub struct PhaseView {
     pub agents_cumulative: usize,
     pub bake: Millis,
     pub batches: usize,
+    #[serde(default)]
+    pub approval: Approval,
+    /// None where no approval is asked for, or the phase was not reached.
+    #[serde(default)]
+    pub approved: Option<ApprovalRecord>,
     /// None before the phase has begun.
     pub record: Option<PhaseRecord>,
 }
@@ -155,6 +168,8 @@ impl Controller {
             drill: rollout.plan.drill,
             window: self.window_view(rollout, now),
             freeze_override: rollout.freeze_override.clone(),
+            position: rollout.position(),
+            again: rollout.again.clone(),
         }
     }
 }
@@ -175,12 +190,14 @@ impl Controller {
 
 fn phases(rollout: &Rollout) -> Vec<PhaseView> {
     let records = rollout.phases.iter().cloned().map(Some).chain(std::iter::repeat(None));
-    let phases = rollout.plan.phases.iter().zip(records).map(|(planned, record)| PhaseView {
+    let phases = rollout.plan.phases.iter().enumerate().zip(records).map(|((phase, planned), record)| PhaseView {
         name: planned.name.clone(),
         agents: planned.batches.iter().map(|batch| batch.agents.len()).sum(),
         agents_cumulative: planned.agents_cumulative,
         bake: planned.bake,
         batches: planned.batches.len(),
+        approval: planned.approval,
+        approved: rollout.approvals.iter().find(|record| record.phase == phase).cloned(),
         record,
     });
     phases.collect()

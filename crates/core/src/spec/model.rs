@@ -361,6 +361,29 @@ pub struct PhaseSpec {
     /// Critical agents move after all others of the phase.
     #[serde(default)]
     pub critical_last: bool,
+    #[serde(default)]
+    pub approval: Approval,
+}
+
+/// Whether a person must agree before the first agent of a phase is touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Approval {
+    #[default]
+    None,
+    /// Anybody, also who started the rollout.
+    Required,
+    /// Anybody but who started the rollout.
+    Other,
+}
+
+impl Approval {
+    pub fn is_asked(self) -> bool {
+        match self {
+            Self::Required | Self::Other => true,
+            Self::None => false,
+        }
+    }
 }
 
 /// How a gate treats what the criteria say.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AgentSpec, GatePolicy, PhaseSpec, Require, ThinEvidence,
+    AgentSpec, Approval, GatePolicy, PhaseSpec, Require, ThinEvidence,
     agents::{Fleet, unknown_agent},
     names,
     nearest::nearest,
@@ -20,7 +20,7 @@ use crate::{
     time::Millis,
 };
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "name",
     "select",
     "expect",
@@ -31,6 +31,7 @@ const KEYS: [&str; 10] = [
     "tolerated_latency_ratio",
     "last",
     "halves",
+    "approval",
 ];
 
 /// A phase smaller than this goes in halves only where it is asked to.
@@ -50,6 +51,7 @@ struct Phase {
     gate: GatePolicy,
     critical_last: bool,
     halves: Option<bool>,
+    approval: Approval,
 }
 
 enum Select {
@@ -92,6 +94,7 @@ pub(super) fn read(r: &mut Reader<'_>, field: Option<Field<'_>>, fleet: &Fleet) 
             bake: phase.bake,
             gate: phase.gate,
             critical_last: phase.critical_last,
+            approval: phase.approval,
         })
         .collect()
 }
@@ -120,7 +123,13 @@ fn phase(r: &mut Reader<'_>, index: usize, node: &Node) -> Option<Phase> {
         gate: gate(r, &f),
         critical_last: last.and_then(|last| r.flag(last.get("critical"))).unwrap_or(true),
         halves: r.flag(f.get("halves")),
+        approval: approval(r, &f),
     })
+}
+
+fn approval(r: &mut Reader<'_>, f: &Fields<'_>) -> Approval {
+    let words = [("none", Approval::None), ("required", Approval::Required), ("other", Approval::Other)];
+    r.choice(f.get("approval"), "BW0127", &words).unwrap_or_default()
 }
 
 fn gate(r: &mut Reader<'_>, f: &Fields<'_>) -> GatePolicy {
@@ -351,6 +360,7 @@ fn by_default(agents: &[AgentSpec]) -> Vec<PhaseSpec> {
         gate: default_gate(),
         halves: false,
         critical_last: true,
+        approval: Approval::None,
     };
     let mut phases = spread(agents, phase);
     if let Some(last) = phases.last_mut() {

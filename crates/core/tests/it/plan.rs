@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use bellwether_core::{
     id::AgentName,
     plan::{Measured, Plan, Standby, Traffic, drill_of, make, revision_of, text},
-    spec::parse_release,
+    spec::{Approval, parse_release},
     time::Millis,
 };
 use insta::assert_snapshot;
 
-use crate::support::{GIB, MIB, fleet, machine, measured, of, planned, release, shown, sutazai, v2};
+use crate::support::{GIB, MIB, fleet, machine, measured, of, planned, refused, release, shown, sutazai, v2};
 
 fn batches(plan: &Plan) -> Vec<Vec<usize>> {
     plan.phases.iter().map(|phase| phase.batches.iter().map(|batch| batch.agents.len()).collect()).collect()
@@ -257,4 +257,44 @@ fn a_plan_survives_being_written_down() {
     let plan = planned(&sutazai(), &machine(64));
     let text = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+}
+
+#[test]
+fn a_phase_that_asks_for_an_approval_says_so_and_a_drill_asks_nobody() {
+    let file = |word: &str| {
+        format!(
+            "version: 1\nagents: {{defaults: {{command: [old]}}, list: [a, b, c]}}\nrollout:\n  phases:\n    \
+             - {{name: one, select: {{agents: [a]}}, approval: {word}}}\n    \
+             - {{name: two, select: {{agents: [b]}}, approval: required}}\n    - {{name: three}}\n"
+        )
+    };
+    let spec = fleet(&file("other"));
+    let plan = planned(&spec, &machine(8));
+    let asked: Vec<Approval> = plan.phases.iter().map(|phase| phase.approval).collect();
+    assert_eq!(asked, [Approval::Other, Approval::Required, Approval::None]);
+    let shown = text::render(&plan, &spec);
+    let waits: Vec<&str> = shown.lines().filter(|line| line.contains("waits for")).map(str::trim).collect();
+    assert_eq!(
+        waits,
+        [
+            "waits for the approval of somebody else than who starts the rollout",
+            "waits for an approval before it begins"
+        ]
+    );
+    assert_eq!(drill_of(&plan).phases[0].approval, Approval::None);
+    let told = refused(&file("othr"));
+    assert!(told.contains("BW0127") && told.contains("did you mean \"other\"?"), "{told}");
+}
+
+#[test]
+fn a_plan_keeps_what_it_was_made_from_so_that_it_can_be_made_anew() {
+    let plan = planned(&of(2, ""), &machine(8));
+    assert_eq!(plan.made_from.as_ref().map(|from| &from.release), Some(&v2()));
+    let mut journaled = serde_json::to_value(&plan).unwrap();
+    assert_eq!(serde_json::from_value::<Plan>(journaled.clone()).unwrap(), plan);
+    // One of an earlier build has neither this nor approvals.
+    journaled.as_object_mut().unwrap().remove("made_from");
+    journaled["phases"][0].as_object_mut().unwrap().remove("approval");
+    let read: Plan = serde_json::from_value(journaled).unwrap();
+    assert_eq!((read.made_from, read.phases[0].approval), (None, Approval::None));
 }

@@ -12,8 +12,8 @@ use bellwether_core::{
     id::{AgentName, InstanceId, RolloutId, Side},
     plan::{Plan, PlannedAgent},
     port::gateway::GatewayView,
-    rollout::{Event, FleetAgent, State, VerbKind, Window},
-    spec::Spec,
+    rollout::{Event, FleetAgent, Position, State, VerbKind, Window},
+    spec::{Approval, Spec},
     time::{Millis, Nanos, Now, UnixMillis},
     traffic::TaskId,
 };
@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) happened: u64,
     calm_since: Option<Nanos>,
     noted: Option<State>,
+    /// Where the rollout stood when somebody last looked at it.
+    glance: Option<Position>,
 }
 
 #[derive(Clone, Debug)]
@@ -185,6 +187,9 @@ impl World {
         plan.criteria.availability_min = scenario.availability_min;
         plan.triggers.on_shared_fault = scenario.on_shared_fault;
         plan.triggers.scope = scenario.scope;
+        if scenario.verbs_every > Millis::ZERO {
+            plan.phases.iter_mut().skip(1).for_each(|phase| phase.approval = Approval::Required);
+        }
         let mut world = Self {
             scenario,
             spec: fleet.spec.clone(),
@@ -205,6 +210,7 @@ impl World {
             happened: 0,
             calm_since: None,
             noted: None,
+            glance: None,
             chance: Chance::new(chance.number()),
             fate,
         };

@@ -2,7 +2,7 @@
 
 use bellwether_core::{
     plan::{Freeze, Plan},
-    rollout::{Event, Only, PauseReason, State, Verb, VerbKind},
+    rollout::{Event, Once, Only, PauseReason, State, Step, Verb, VerbKind},
     spec::AtEnd,
     time::Millis,
 };
@@ -29,10 +29,12 @@ impl World {
                 return Ok(());
             }
             let plan = Box::new(self.dated());
-            return self.at_controller(self.shell.life, None, Event::Planned { plan, by: "caretaker".into() });
+            let start = Event::Planned { plan, by: "caretaker".into(), again: None, once: None };
+            return self.at_controller(self.shell.life, None, start);
         };
         let verb = match (rollout.state, &rollout.paused) {
-            (State::NeedsAttention, _) => VerbKind::Rollback,
+            (State::NeedsAttention, _) => VerbKind::Retry,
+            (State::Progressing { step: Step::AwaitingApproval, .. }, _) => VerbKind::Approve,
             (_, Some(PauseReason::ThinEvidence)) => VerbKind::Promote,
             (
                 _,
@@ -81,9 +83,12 @@ impl World {
             return Ok(());
         }
         let verb = match self.fate.below(40) {
-            0..=11 => VerbKind::Pause,
-            12..=23 => VerbKind::Resume,
-            24..=36 => VerbKind::Promote,
+            0..=10 => VerbKind::Pause,
+            11..=21 => VerbKind::Resume,
+            22..=33 => VerbKind::Promote,
+            34 => VerbKind::Retry,
+            35 => VerbKind::Approve,
+            36 => VerbKind::Reject,
             37 => VerbKind::Rollback,
             38 => return self.take_back_some(),
             _ => VerbKind::Commit,
@@ -104,9 +109,19 @@ impl World {
     }
 
     fn ask(&mut self, verb: VerbKind, only: Option<Only>) -> Result<(), Violation> {
-        let Some(rollout) = self.shell.machine.rollout().map(|rollout| rollout.id) else { return Ok(()) };
-        let (by, reason) = ("somebody".into(), "it seemed right".into());
-        let verb = Verb { verb, rollout, by, reason, only, override_freeze: None };
-        self.at_controller(self.shell.life, None, Event::Verb(verb))
+        let Some(rollout) = self.shell.machine.rollout() else { return Ok(()) };
+        // Some look at a picture that is out of date, some ask twice, some do both.
+        let now = rollout.position();
+        let seen = if self.fate.hit(0.5) { now.clone() } else { self.glance.clone().unwrap_or_else(|| now.clone()) };
+        let verb = Verb { only, expect: Some(seen), ..Verb::new(verb, rollout.id, "somebody", "it seemed right") };
+        self.glance = Some(now);
+        let once = Once::new(&self.happened.to_string(), &verb).ok();
+        let event = Event::Verb(Verb { once, ..verb });
+        if self.fate.hit(0.2) {
+            let after = self.fate.between(Millis(0), Millis::from_mins(2));
+            let (life, event) = (self.shell.life, Box::new(event.clone()));
+            self.agenda.after(after, Happening::AtController { life, link: None, event });
+        }
+        self.at_controller(self.shell.life, None, event)
     }
 }

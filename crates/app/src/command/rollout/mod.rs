@@ -1,5 +1,6 @@
 //! `bellwether rollout …`: start, watch and steer a rollout through the control API.
 
+mod dry;
 mod list;
 mod show;
 mod start;
@@ -9,7 +10,9 @@ mod watch;
 use bellwether_core::{diagnostic::Diagnostic, rollout::VerbKind};
 
 pub(crate) use self::{
+    dry::show as show_dry_run,
     start::{Wanted, request},
+    steer::Args as AnswerArgs,
     watch::{ended, follow},
 };
 use crate::{
@@ -40,6 +43,16 @@ enum Sub {
     Resume(steer::OnwardArgs),
     /// End the bake now, or go on where evidence is thin
     Promote(steer::OnwardArgs),
+    /// Try again what has failed: greens in their back-off, a rollback, or the whole rollout
+    ///
+    /// While a rollout goes on, greens that wait for another try are started at once. One that needs attention tries its
+    /// rollback again. One that was rolled back, or failed its preflight, is started again as a new rollout: the same
+    /// release, planned against what runs and is measured now.
+    Retry(steer::OnwardArgs),
+    /// Let a phase begin that waits for an approval
+    Approve(steer::Args),
+    /// Go back instead of letting a phase begin that waits for an approval
+    Reject(steer::Args),
     HoldBack(steer::HoldBackArgs),
     #[command(visible_alias = "abort")]
     Rollback(steer::RollbackArgs),
@@ -54,6 +67,11 @@ pub(crate) struct Who {
     pub(crate) by: String,
 }
 
+/// `bellwether approve` and `reject`, which people who only approve can find without knowing of rollouts.
+pub(crate) fn answer(verb: VerbKind, args: &AnswerArgs) -> Outcome {
+    runtime::block_on(steer::run(verb, args))?
+}
+
 pub(crate) fn run(args: Args) -> Outcome {
     runtime::block_on(async {
         match args.verb {
@@ -64,6 +82,9 @@ pub(crate) fn run(args: Args) -> Outcome {
             Sub::Pause(args) => steer::run(VerbKind::Pause, &args).await,
             Sub::Resume(args) => steer::onward(VerbKind::Resume, args).await,
             Sub::Promote(args) => steer::onward(VerbKind::Promote, args).await,
+            Sub::Retry(args) => steer::onward(VerbKind::Retry, args).await,
+            Sub::Approve(args) => steer::run(VerbKind::Approve, &args).await,
+            Sub::Reject(args) => steer::run(VerbKind::Reject, &args).await,
             Sub::HoldBack(args) => steer::hold_back(args).await,
             Sub::Rollback(args) => steer::rollback(args).await,
             Sub::Commit(args) => steer::run(VerbKind::Commit, &args).await,

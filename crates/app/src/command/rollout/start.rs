@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use bellwether_control::types::{StartRequest, Started};
+use bellwether_control::types::{DryRun, StartRequest, Started};
 use bellwether_core::{spec, time::Millis};
 
-use super::{Who, watch::watch};
+use super::{Who, dry, watch::watch};
 use crate::{
     client::{Control, ControlArgs},
     failure::{Exit, Failure, Outcome},
@@ -22,8 +22,11 @@ pub(crate) struct Args {
     wanted: Wanted,
     /// Follow the rollout until it is over: exit code 0 completed, 3 rolled back, 4 a person has to decide, 5 preflight
     /// failed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
+    /// Say what would happen, with the plan that the controller would make now, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -55,16 +58,27 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Begins it; the rollout's number.
     pub(crate) async fn begin(&self, control: &Control, drill: bool) -> Result<Started, Failure> {
+        control.post_once("/v1/rollouts", &self.request(drill)?).await
+    }
+
+    /// What [`Self::begin`] would do.
+    pub(crate) async fn rehearse(&self, control: &Control, drill: bool) -> Result<DryRun, Failure> {
+        control.post("/v1/rollouts", &StartRequest { dry_run: true, ..self.request(drill)? }).await
+    }
+
+    fn request(&self, drill: bool) -> Result<StartRequest, Failure> {
         let request = request(&self.release, self.speed, self.baseline, &self.who.by)?;
         let override_freeze = self.override_freeze.clone();
         let with_running_fleet = self.with_running_fleet;
-        let request = StartRequest { drill, with_running_fleet, override_freeze, ..request };
-        control.post("/v1/rollouts", &request).await
+        Ok(StartRequest { drill, with_running_fleet, override_freeze, ..request })
     }
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
     let control = Control::new(&args.wanted.control.control);
+    if args.dry_run {
+        return dry::show(&args.wanted.rehearse(&control, false).await?, args.output);
+    }
     let started = args.wanted.begin(&control, false).await?;
     if args.output.is_json() && !args.watch {
         print_json(&started)?;
@@ -88,5 +102,6 @@ pub(crate) fn request(path: &Path, speed: f64, baseline: Option<Millis>, by: &st
         with_running_fleet: false,
         override_freeze: None,
         by: by.to_owned(),
+        dry_run: false,
     })
 }

@@ -8,12 +8,12 @@ use bellwether_core::{
     rollout::{Only, RolloutView, VerbKind},
 };
 
-use super::{Who, number};
+use super::{Who, dry, number};
 use crate::{
     client::{Control, ControlArgs},
     failure::{Exit, Outcome},
     output::{Output, print_json},
-    view::{limits, stage},
+    view::{intent, limits, stage},
 };
 
 #[derive(clap::Args)]
@@ -78,6 +78,9 @@ struct Asking {
     /// Why; kept in the journal
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     reason: String,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     who: Who,
     #[command(flatten)]
@@ -124,15 +127,31 @@ async fn steer(
 ) -> Outcome {
     let control = Control::new(&asking.control.control);
     let id = number(&control, given).await?;
-    let request = VerbRequest { by: asking.who.by.clone(), reason: asking.reason.clone(), only, override_freeze };
-    let rollout: RolloutView = control.post(&format!("/v1/rollouts/{id}/{}", verb.as_str()), &request).await?;
+    let path = format!("/v1/rollouts/{id}/{}", verb.as_str());
+    // What is asked for is meant for the rollout as it is seen here, and is refused if it has moved on by then.
+    let seen: RolloutView = control.get(&format!("/v1/rollouts/{id}")).await?;
+    let request = VerbRequest {
+        by: asking.who.by.clone(),
+        reason: asking.reason.clone(),
+        only,
+        override_freeze,
+        expect: Some(seen.position.to_string()),
+        dry_run: asking.dry_run,
+    };
+    if asking.dry_run {
+        return dry::show(&control.post(&path, &request).await?, asking.output);
+    }
+    if request.only.is_none() {
+        eprintln!("rollout {id} stands at: {}; asked for: {}", stage(&seen), intent(verb, &seen));
+    }
+    let rollout: RolloutView = control.post_once(&path, &request).await?;
     if asking.output.is_json() {
         print_json(&rollout)?;
         return Ok(Exit::Done);
     }
     match &request.only {
         Some(only) => eprintln!("rollout {id}: {only}: on blue from here on; {}", stage(&rollout)),
-        None => eprintln!("rollout {id}: {}", stage(&rollout)),
+        None => eprintln!("rollout {}: {}", rollout.id, stage(&rollout)),
     }
     for line in limits(&rollout) {
         eprintln!("{line}");

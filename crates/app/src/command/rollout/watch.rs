@@ -7,7 +7,7 @@ use std::{
 
 use bellwether_control::types::Status;
 use bellwether_core::{
-    rollout::{PauseReason, RolloutView, State},
+    rollout::{PauseReason, RolloutView, State, Step},
     time::Millis,
 };
 
@@ -94,6 +94,7 @@ pub(crate) fn ended(rollout: &RolloutView) -> Option<Exit> {
         State::RolledBack => Some(Exit::RolledBack),
         State::NeedsAttention => Some(Exit::Undecided),
         State::PreflightFailed => Some(Exit::PreflightFailed),
+        State::Progressing { step: Step::AwaitingApproval, .. } => Some(Exit::Undecided),
         State::Preflight | State::Progressing { .. } | State::Validating { .. } | State::RollingBack { .. } => {
             match &rollout.paused {
                 // Whoever paused it will resume it, and the end of a freeze lets it go on.

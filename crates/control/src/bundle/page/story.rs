@@ -188,7 +188,11 @@ fn told(event: &Event, roster: &Roster) -> Told {
             let failed = if failed.is_empty() { String::new() } else { format!(": {}", failed.join(", ")) };
             row("judged", format!("look {look}: {verdict}{failed}"), Tone::Plain)
         }
-        Event::Planned { plan, by } => row("rollout started", format!("release {} by {by}", plan.release), Tone::Plain),
+        Event::Planned { plan, by, again, once: _ } => {
+            let again =
+                again.as_ref().map_or(String::new(), |again| format!(", which tries rollout {} again", again.rollout));
+            row("rollout started", format!("release {} by {by}{again}", plan.release), Tone::Plain)
+        }
         Event::Alarm { alarm, .. } => {
             let kind = format!("{} ({})", alarm.kind.name(), alarm.kind.requirement());
             row("alarm", format!("{kind}: {}", alarm.why), Tone::Bad)

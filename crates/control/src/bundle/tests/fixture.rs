@@ -135,14 +135,7 @@ pub(super) fn operator() -> Facts {
         checked: false,
         fault: None,
     };
-    let verb = Verb {
-        verb: VerbKind::Rollback,
-        rollout: RolloutId(17),
-        by: by.into(),
-        reason: why.into(),
-        only: None,
-        override_freeze: None,
-    };
+    let verb = Verb::new(VerbKind::Rollback, RolloutId(17), by, why);
     let mut entries = until_full();
     entries.push((560.0, Event::Verb(verb)));
     let mut facts = facts(record, json!({"state": "rolling_back", "step": "shift"}), entries, Side::Green, 560);

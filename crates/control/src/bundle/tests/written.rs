@@ -56,7 +56,7 @@ fn journal(path: &Path) -> ControllerView {
     let events = [
         (moment(0), Event::FleetDeclared { agents: declared(&spec) }),
         (moment(1), Event::Enrolled { instances: (1..=8).map(InstanceId).collect() }),
-        (moment(300), Event::Planned { plan, by: "ci".into() }),
+        (moment(300), Event::Planned { plan, by: "ci".into(), again: None, once: None }),
     ];
     let mut machine = Controller::default();
     for (now, event) in &events {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::layout::{counted, wrapped};
 use crate::{
     plan::{Batch, Plan, PlannedPhase, Standby},
-    spec::unit::Size,
+    spec::{Approval, unit::Size},
 };
 
 /// Names of a phase's agents take so many lines at most, in the first phase and in others; the JSON form has all.
@@ -33,6 +33,11 @@ pub(super) fn write(plan: &Plan, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     row_of(f, &format!("     {}", group.head()), group)?;
                 }
             }
+        }
+        match phase.approval {
+            Approval::None => {}
+            Approval::Required => writeln!(f, "     waits for an approval before it begins")?,
+            Approval::Other => writeln!(f, "     waits for the approval of somebody else than who starts the rollout")?,
         }
         let lines_max = if i == 0 { NAME_LINES.0 } else { NAME_LINES.1 };
         let agents = phase.batches.iter().flat_map(|batch| &batch.agents);

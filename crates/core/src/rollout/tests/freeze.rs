@@ -229,7 +229,7 @@ fn a_rollback_and_a_part_of_one_wait_for_nothing() {
     until_frozen(&mut world);
     let only = Some(Only::Agents(BTreeSet::from(["a".into()])));
     let (verb, rollout) = (VerbKind::Rollback, world.rollout().id);
-    let part = Verb { verb, rollout, by: "ann".into(), reason: String::new(), only, override_freeze: None };
+    let part = Verb { only, ..Verb::new(verb, rollout, "ann", "") };
     world.feed(Event::Verb(part)).unwrap();
     world.settle();
     assert_eq!(world.sides()[0], Some(Side::Blue));

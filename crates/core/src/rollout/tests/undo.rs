@@ -44,8 +44,7 @@ fn with(agents: usize, change: impl FnOnce(&mut Plan)) -> World {
 
 fn take_back(world: &mut World, only: Only) -> Result<(), Refusal> {
     let rollout = world.rollout().id;
-    let (verb, only) = (VerbKind::Rollback, Some(only));
-    let verb = Verb { verb, rollout, by: "ann".into(), reason: "odd".into(), only, override_freeze: None };
+    let verb = Verb { only: Some(only), ..Verb::new(VerbKind::Rollback, rollout, "ann", "odd") };
     world.feed(Event::Verb(verb))
 }
 

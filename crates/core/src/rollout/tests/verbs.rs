@@ -3,25 +3,23 @@
 use super::world::{World, plan_with};
 use crate::{
     analysis::Verdict,
-    id::Side,
+    id::{RolloutId, Side},
     plan::Standby,
     rollout::{
-        Command, PauseReason, Refusal, RollbackStep, State, Step, Trigger, VerbKind,
+        Command, Event, PauseReason, Refusal, RollbackStep, State, Step, Trigger, Verb, VerbKind,
         verbs::{Effect, effect},
     },
-    spec::ThinEvidence,
+    spec::{Approval, ThinEvidence},
 };
-
-const VERBS: [VerbKind; 5] =
-    [VerbKind::Pause, VerbKind::Resume, VerbKind::Promote, VerbKind::Rollback, VerbKind::Commit];
 
 const fn at(step: Step) -> State {
     State::Progressing { phase: 0, step }
 }
 
 /// All states, with the sub-states that matter.
-const STATES: [State; 19] = [
+const STATES: [State; 20] = [
     State::Preflight,
+    at(Step::AwaitingApproval),
     at(Step::Warming { batch: 0 }),
     at(Step::CuttingOver { batch: 0 }),
     at(Step::Halfway { next: 1 }),
@@ -62,6 +60,9 @@ fn reach(state: State) -> World {
         plan.phases[0].batches.push(other);
         plan.phases[0].second_half = Some(1);
         plan.phases.truncate(1);
+    }
+    if state == at(Step::AwaitingApproval) {
+        plan.phases[0].approval = Approval::Required;
     }
     world.start(plan).unwrap();
     match state {
@@ -104,9 +105,11 @@ fn end(world: &mut World) -> State {
                 || w.state() == State::NeedsAttention
                 || w.rollout().paused.is_some()
                 || w.state() == State::Completed
+                || w.state() == at(Step::AwaitingApproval)
         });
         match world.state() {
             State::NeedsAttention => world.verb(VerbKind::Rollback).unwrap(),
+            State::Progressing { step: Step::AwaitingApproval, .. } => world.verb(VerbKind::Approve).unwrap(),
             State::Progressing { step: Step::Held, .. } => world.verb(VerbKind::Promote).unwrap(),
             State::Completed => world.verb(VerbKind::Commit).unwrap(),
             state if state.is_over() => return world.finish(),
@@ -126,7 +129,7 @@ fn every_state_can_be_reached() {
 #[test]
 fn every_verb_in_every_state_is_done_or_refused_and_the_rollout_still_ends_well() {
     for state in STATES {
-        for verb in VERBS {
+        for verb in VerbKind::ALL {
             let mut world = reach(state);
             let before = (world.controller.clone(), world.journal.len());
             match world.verb(verb) {
@@ -139,7 +142,8 @@ fn every_verb_in_every_state_is_done_or_refused_and_the_rollout_still_ends_well(
             }
             let ended = end(&mut world);
             let undone = matches!(state, State::RollingBack { .. } | State::RolledBack | State::NeedsAttention)
-                || (verb == VerbKind::Rollback && !matches!(state, State::Committed | State::PreflightFailed));
+                || (verb == VerbKind::Rollback && !matches!(state, State::Committed | State::PreflightFailed))
+                || (verb == VerbKind::Reject && state == at(Step::AwaitingApproval));
             let expected = match state {
                 State::PreflightFailed => State::PreflightFailed,
                 _ if undone => State::RolledBack,
@@ -156,7 +160,7 @@ fn every_pair_of_state_and_verb_has_an_answer_that_helps() {
     let reasons = [None, Some(PauseReason::ThinEvidence)];
     for state in STATES {
         for paused in &reasons {
-            for verb in VERBS {
+            for verb in VerbKind::ALL {
                 if let Effect::Refuse(why) = effect(state, paused.as_ref(), verb) {
                     assert!(why.len() > 20, "{verb:?} in {state:?} is refused without saying what is possible");
                 }
@@ -179,7 +183,10 @@ fn a_paused_rollout_stays_where_it_is_until_it_is_resumed() {
             }
         }
         assert!(
-            matches!(world.state(), State::Progressing { phase: 0, step: Step::Held | Step::Warming { .. } }),
+            matches!(
+                world.state(),
+                State::Progressing { phase: 0, step: Step::AwaitingApproval | Step::Held | Step::Warming { .. } }
+            ),
             "paused in {state:?}, found in {:?}",
             world.state()
         );
@@ -226,7 +233,7 @@ fn a_rollback_during_a_cutover_waits_for_it_and_goes_back() {
 
 #[test]
 fn verbs_are_called_what_they_are_written_down_as() {
-    for verb in VERBS {
+    for verb in VerbKind::ALL {
         assert_eq!(serde_json::to_value(verb).unwrap(), verb.as_str());
     }
 }
@@ -255,16 +262,11 @@ fn only_the_latest_rollout_can_be_rolled_back() {
     let mut world = reach(State::RolledBack);
     world.finish();
     world.start(plan_with(4, Standby::Warm, ThinEvidence::Accept)).unwrap();
-    let first = crate::rollout::Verb {
-        verb: VerbKind::Rollback,
-        rollout: crate::id::RolloutId(1),
-        by: "ann".into(),
-        reason: String::new(),
-        only: None,
-        override_freeze: None,
-    };
-    let refused = world.feed(crate::rollout::Event::Verb(first));
-    assert!(matches!(refused, Err(Refusal::NotNow { .. })), "{refused:?}");
+    for verb in [VerbKind::Rollback, VerbKind::Retry] {
+        let first = Verb::new(verb, RolloutId(1), "ann", "");
+        let refused = world.feed(Event::Verb(first));
+        assert!(matches!(refused, Err(Refusal::NotNow { .. })), "{refused:?}");
+    }
 }
 
 #[test]

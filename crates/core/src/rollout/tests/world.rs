@@ -11,7 +11,7 @@ use crate::{
         gateway::{GatewayView, InstanceView, Move, RouteView},
     },
     rollout::{Command, Controller, Event, FleetAgent, Refusal, Rollout, State, Verb, VerbKind},
-    spec::{AtEnd, Criteria, Delivery, GatePolicy, Readiness, Require, ThinEvidence},
+    spec::{Approval, AtEnd, Criteria, Delivery, GatePolicy, Readiness, Require, ThinEvidence},
     time::{Millis, Nanos, Now, UnixMillis},
 };
 
@@ -114,7 +114,7 @@ impl World {
     }
 
     pub(super) fn start(&mut self, plan: Plan) -> Result<(), Refusal> {
-        self.feed(Event::Planned { plan: Box::new(plan), by: "ann".into() })
+        self.feed(Event::start(plan, "ann"))
     }
 
     pub(super) fn rollout(&self) -> &Rollout {
@@ -126,16 +126,19 @@ impl World {
     }
 
     pub(super) fn verb(&mut self, verb: VerbKind) -> Result<(), Refusal> {
+        self.verb_by(verb, "ann")
+    }
+
+    pub(super) fn verb_by(&mut self, verb: VerbKind, by: &str) -> Result<(), Refusal> {
         let rollout = self.controller.rollout().map_or(RolloutId(1), |r| r.id);
-        let by = "ann".into();
-        self.feed(Event::Verb(Verb { verb, rollout, by, reason: "because".into(), only: None, override_freeze: None }))
+        self.feed(Event::Verb(Verb::new(verb, rollout, by, "because")))
     }
 
     /// The same, answering for it in a freeze.
     pub(super) fn verb_over(&mut self, verb: VerbKind) -> Result<(), Refusal> {
         let rollout = self.rollout().id;
-        let (by, override_freeze) = ("bob".into(), Some("hotfix".into()));
-        self.feed(Event::Verb(Verb { verb, rollout, by, reason: String::new(), only: None, override_freeze }))
+        let override_freeze = Some("hotfix".into());
+        self.feed(Event::Verb(Verb { override_freeze, ..Verb::new(verb, rollout, "bob", "") }))
     }
 
     pub(super) fn feed(&mut self, event: Event) -> Result<(), Refusal> {
@@ -459,6 +462,7 @@ pub(super) fn plan_with(agents: usize, standby: Standby, thin_evidence: ThinEvid
             tolerated_latency_ratio: 2.0,
         },
         agents_cumulative,
+        approval: Approval::None,
     };
     let mut phases = vec![phase("canary", &all[..canary], canary)];
     if canary < agents {
@@ -484,6 +488,7 @@ pub(super) fn plan_with(agents: usize, standby: Standby, thin_evidence: ThinEvid
         freeze_override: None,
         window: None,
         at_end: AtEnd::Pause,
+        made_from: None,
     }
 }
 
