@@ -64,6 +64,8 @@ pub(crate) struct Writer {
     replies: Vec<Reply>,
     /// There are letters for the backend in it.
     posted: bool,
+    /// This batch is the last one: the store goes to another gateway.
+    closing: bool,
 }
 
 /// Who waits for a task to change or to end.
@@ -105,12 +107,13 @@ impl Writer {
             done: Vec::new(),
             replies: Vec::new(),
             posted: false,
+            closing: false,
         };
         writer.publish_restored();
         writer
     }
 
-    /// Works until nobody can ask any more. An error means that the store is unusable, reading included.
+    /// Works until nobody can ask any more, or the store is to be closed. An error means that the store is unusable, reading included.
     pub(crate) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) -> Result<(), StoreError> {
         let mut batch = Vec::with_capacity(limits::BATCH_MAX);
         let mut next_purge = Instant::now() + limits::PURGE_EVERY;
@@ -134,7 +137,7 @@ impl Writer {
                 next_purge = Instant::now() + limits::PURGE_EVERY;
             }
             self.work_off(&mut batch, purge)?;
-            if is_over {
+            if is_over || self.closing {
                 return Ok(());
             }
         }

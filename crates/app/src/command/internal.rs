@@ -68,6 +68,8 @@ fn gateway(common: Common, port: u16) -> Outcome {
         listener,
         store: common.state.join("gateway.sqlite"),
         link: common.state.join("gateway.sock"),
+        heir: common.state.join(format!("heir-{}", std::process::id())),
+        finish_within: std::time::Duration::from_mins(10),
         port,
         spec: spec(&common)?,
         threads: std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(THREADS_MAX)),

@@ -21,6 +21,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
+pub use self::schema::VERSION as SCHEMA;
 pub(crate) use self::{
     load::{Ends, Loaded},
     outbox::{Letter, Outbox, Posted, Waiting},

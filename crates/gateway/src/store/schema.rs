@@ -8,7 +8,8 @@ use super::{StoreError, explain, outbox};
 
 /// "BWGW": tells our files from those of other programs.
 const APPLICATION: i32 = 0x4257_4757;
-const VERSION: i32 = 2;
+/// Of the tables that this build writes.
+pub const VERSION: i32 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (
