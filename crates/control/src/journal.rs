@@ -10,7 +10,8 @@ use rusqlite::{Connection, params};
 
 use crate::error::Error;
 
-const SCHEMA: i64 = 1;
+/// Of the tables that this build writes.
+pub const SCHEMA: i64 = 1;
 
 pub(crate) struct Journal {
     db: Connection,

@@ -26,4 +26,5 @@ mod watching;
 
 pub use api::types;
 pub use error::Error;
+pub use journal::SCHEMA as JOURNAL_SCHEMA;
 pub use run::{Config, run};

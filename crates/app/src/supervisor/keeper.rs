@@ -18,13 +18,19 @@ use bellwether_drivers::{
     logs,
 };
 use tokio::{
-    sync::watch,
-    task::JoinHandle,
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{lock::Lock, state::State};
+use super::{
+    lock::Lock,
+    orders::{Handle, Order},
+    program::Program,
+    state::State,
+    succession::{self, NotTaken, take_place},
+};
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
@@ -32,12 +38,15 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 const LIVED: Duration = Duration::from_secs(10);
 const LOG_MAX_BYTES: u64 = 16 << 20;
 const LOG_BEAT: Duration = Duration::from_secs(5);
+/// What a child that is replaced, and not with everything, may take to end.
+const RESTART_GRACE: Duration = Duration::from_secs(5);
 
 /// What is needed to start a child any number of times.
 pub(super) struct Role {
     pub(super) name: &'static str,
     pub(super) log: PathBuf,
-    program: PathBuf,
+    program: Program,
+    state: PathBuf,
     arguments: Vec<String>,
     /// Its standard input: a child gets its listener where no other descriptor needs to be left open for it.
     listener: OwnedFd,
@@ -55,19 +64,27 @@ pub(super) struct Kept {
     pub(super) deaths: watch::Receiver<(u32, String)>,
     stop: CancellationToken,
     grace: watch::Sender<Duration>,
+    orders: mpsc::Sender<Order>,
     keeping: JoinHandle<()>,
 }
 
 impl Role {
-    pub(super) fn gateway(state: &State, lock: &Lock, listener: TcpListener, port: u16) -> io::Result<Self> {
+    pub(super) fn gateway(
+        state: &State,
+        lock: &Lock,
+        program: &Program,
+        listener: TcpListener,
+        port: u16,
+    ) -> io::Result<Self> {
         let arguments = ["--port".to_owned(), port.to_string()];
         let socket = state.path().join("gateway.sock");
-        Ok(Self { socket: Some(socket), ..Self::new("gateway", state, lock, listener, arguments.into())? })
+        Ok(Self { socket: Some(socket), ..Self::new("gateway", state, lock, program, listener, arguments.into())? })
     }
 
     pub(super) fn controller(
         state: &State,
         lock: &Lock,
+        program: &Program,
         listener: TcpListener,
         gateway_port: u16,
         by_address: bool,
@@ -76,13 +93,14 @@ impl Role {
         if by_address {
             arguments.push("--by-address".to_owned());
         }
-        Self::new("controller", state, lock, listener, arguments)
+        Self::new("controller", state, lock, program, listener, arguments)
     }
 
     fn new(
         name: &'static str,
         state: &State,
         lock: &Lock,
+        program: &Program,
         listener: TcpListener,
         mut own: Vec<String>,
     ) -> io::Result<Self> {
@@ -93,7 +111,8 @@ impl Role {
         Ok(Self {
             name,
             log: state.log(name),
-            program: std::env::current_exe()?,
+            program: program.clone(),
+            state: state.path().to_owned(),
             arguments,
             listener: listener.into(),
             lock: lock.share()?,
@@ -110,10 +129,25 @@ impl Role {
                 _ => {}
             }
         }
+        self.run(&self.program, &[])
+    }
+
+    /// Beside one that runs and goes on. It finds that one by itself.
+    pub(super) fn beside(&self, program: &Program, finish_within: Duration) -> io::Result<Process> {
+        self.run(program, &["--finish-within-ms".to_owned(), finish_within.as_millis().to_string()])
+    }
+
+    /// Of a gateway with this process number.
+    pub(super) fn heir_socket(&self, pid: u32) -> PathBuf {
+        succession::heir_socket(&self.state, pid)
+    }
+
+    fn run(&self, program: &Program, more: &[String]) -> io::Result<Process> {
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.log)?;
-        let child = Command::new(&self.program)
+        let child = Command::new(program.executable())
             .arg0("bellwether")
             .args(&self.arguments)
+            .args(more)
             .stdin(Stdio::from(self.listener.try_clone()?))
             .stdout(Stdio::from(self.lock.try_clone()?))
             .stderr(log)
@@ -128,8 +162,14 @@ impl Kept {
         let (died, deaths) = watch::channel((0, String::new()));
         let (grace, granted) = watch::channel(Duration::ZERO);
         let stop = CancellationToken::new();
-        let keeping = tokio::spawn(keep(role, died, stop.clone(), granted));
-        Self { name, log, deaths, stop, grace, keeping }
+        let (orders, ordered) = mpsc::channel(1);
+        let keeper = Keeper { role, died, stop: stop.clone(), grace: granted, lingering: JoinSet::new() };
+        let keeping = tokio::spawn(keeper.keep(ordered));
+        Self { name, log, deaths, stop, grace, orders, keeping }
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle::new(self.orders.clone(), self.deaths.clone())
     }
 
     /// Asks the child to end, and after `grace` makes it.
@@ -142,42 +182,138 @@ impl Kept {
     }
 }
 
-async fn keep(
+struct Keeper {
     role: Role,
     died: watch::Sender<(u32, String)>,
     stop: CancellationToken,
     grace: watch::Receiver<Duration>,
-) {
-    let mut back_off = BACK_OFF_FIRST;
-    while !stop.is_cancelled() {
-        let began = Instant::now();
-        let why = match role.start() {
-            Ok(process) => {
-                tracing::info!(child = role.name, pid = process.pid(), "started");
-                tokio::select! {
-                    why = watch_over(&role, &process) => why,
-                    () = stop.cancelled() => {
-                        let grace = *grace.borrow();
-                        return end(role.name, &process, grace).await;
+    /// Children that gave their place away, and finish what they have.
+    lingering: JoinSet<()>,
+}
+
+/// Why a child is no longer watched over.
+enum Left {
+    /// It has died, and how.
+    Died(String),
+    /// It was ended to make room for another program.
+    Ended,
+    /// Everything is being stopped, and it has ended.
+    Stopped,
+}
+
+impl Keeper {
+    async fn keep(mut self, mut orders: mpsc::Receiver<Order>) {
+        let mut back_off = BACK_OFF_FIRST;
+        while !self.stop.is_cancelled() {
+            let began = Instant::now();
+            let left = match self.role.start() {
+                Ok(process) => {
+                    tracing::info!(child = self.role.name, pid = process.pid(), "started");
+                    self.watch(process, &mut orders).await
+                }
+                Err(error) => Left::Died(format!("cannot be started: {error}")),
+            };
+            let why = match left {
+                Left::Died(why) => why,
+                Left::Ended => {
+                    back_off = BACK_OFF_FIRST;
+                    continue;
+                }
+                Left::Stopped => break,
+            };
+            if began.elapsed() >= LIVED {
+                back_off = BACK_OFF_FIRST;
+            }
+            eprintln!("the {} {why}; starting it again in {} ms", self.role.name, back_off.as_millis());
+            tracing::warn!(child = self.role.name, why, "died");
+            self.died.send_modify(|(times, last)| {
+                *times += 1;
+                *last = why;
+            });
+            tokio::select! {
+                () = tokio::time::sleep(back_off) => {}
+                () = self.stop.cancelled() => break,
+                // Who would have another program need not wait for this one.
+                Some(order) = orders.recv() => self.obey_while_none_runs(order),
+            }
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+        }
+        self.lingering.join_all().await;
+    }
+
+    async fn watch(&mut self, mut process: Process, orders: &mut mpsc::Receiver<Order>) -> Left {
+        loop {
+            let order = tokio::select! {
+                why = watch_over(&self.role, &process) => return Left::Died(why),
+                () = self.stop.cancelled() => {
+                    let grace = *self.grace.borrow();
+                    end(self.role.name, &process, grace).await;
+                    return Left::Stopped;
+                }
+                Some(order) = orders.recv() => order,
+            };
+            match order {
+                Order::Restart { program, tell } => {
+                    end(self.role.name, &process, RESTART_GRACE).await;
+                    self.role.program = program;
+                    // Who asked may be gone.
+                    tell.send(()).ok();
+                    return Left::Ended;
+                }
+                Order::Succeed { program, finish_within, tell } => {
+                    let taken = tokio::select! {
+                        taken = take_place(&self.role, &program, finish_within, &process) => taken,
+                        // The new one ends with this process.
+                        () = self.stop.cancelled() => continue,
+                    };
+                    match taken {
+                        Ok((new, took_over)) => {
+                            tracing::info!(child = self.role.name, pid = new.pid(), "took over");
+                            self.linger(std::mem::replace(&mut process, new));
+                            self.role.program = program;
+                            drop(tell.send(Ok(took_over)));
+                        }
+                        Err(NotTaken { why, old_serves }) => {
+                            drop(tell.send(Err(format!("it {why}"))));
+                            if !old_serves {
+                                self.linger(process);
+                                return Left::Died("gave its place to one that never came to serve".to_owned());
+                            }
+                        }
                     }
                 }
             }
-            Err(error) => format!("cannot be started: {error}"),
-        };
-        if began.elapsed() >= LIVED {
-            back_off = BACK_OFF_FIRST;
         }
-        eprintln!("the {} {why}; starting it again in {} ms", role.name, back_off.as_millis());
-        tracing::warn!(child = role.name, why, "died");
-        died.send_modify(|(times, last)| {
-            *times += 1;
-            *last = why;
+    }
+
+    fn obey_while_none_runs(&mut self, order: Order) {
+        match order {
+            Order::Restart { program, tell } => {
+                self.role.program = program;
+                tell.send(()).ok();
+            }
+            Order::Succeed { tell, .. } => {
+                drop(tell.send(Err("has nobody to take over from at the moment".to_owned())));
+            }
+        }
+    }
+
+    /// It ends by itself, or with everything.
+    fn linger(&mut self, process: Process) {
+        let (name, stop, grace) = (self.role.name, self.stop.clone(), self.grace.clone());
+        let log = self.role.log.clone();
+        self.lingering.spawn(async move {
+            tokio::select! {
+                ended = process.ended() => {
+                    let how = ended_how(&log, &process, ended);
+                    tracing::info!(child = name, pid = process.pid(), how, "the one before has ended");
+                }
+                () = stop.cancelled() => {
+                    let grace = *grace.borrow();
+                    end(name, &process, grace).await;
+                }
+            }
         });
-        tokio::select! {
-            () = tokio::time::sleep(back_off) => {}
-            () = stop.cancelled() => return,
-        }
-        back_off = (back_off * 2).min(BACK_OFF_MAX);
     }
 }
 
@@ -186,28 +322,29 @@ async fn watch_over(role: &Role, process: &Process) -> String {
     let mut beat = tokio::time::interval(LOG_BEAT);
     loop {
         tokio::select! {
-            ended = process.ended() => {
-                return match ended.and_then(|()| process.reap()) {
-                    Ok(Some(status)) => {
-                        match (status.exit_status(), status.terminating_signal()) {
-                            (Some(code), _) => {
-                                let how = format!("ended with code {code}");
-                                last_words(&role.log).map_or(how.clone(), |words| format!("{how} ({words})"))
-                            }
-                            (None, Some(signal)) => format!("was ended by signal {signal}"),
-                            (None, None) => "ended".to_owned(),
-                        }
-                    }
-                    Ok(None) => "ended".to_owned(),
-                    Err(error) => format!("is out of sight: {error}"),
-                };
-            }
+            ended = process.ended() => return ended_how(&role.log, process, ended),
             _ = beat.tick() => {
                 if let Err(error) = logs::bound(&role.log, LOG_MAX_BYTES) {
                     tracing::warn!(child = role.name, %error, "cannot cut its log");
                 }
             }
         }
+    }
+}
+
+/// Of a child that has ended, which is reaped by this.
+pub(super) fn ended_how(log: &Path, process: &Process, ended: io::Result<()>) -> String {
+    match ended.and_then(|()| process.reap()) {
+        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => {
+                let how = format!("ended with code {code}");
+                last_words(log).map_or(how.clone(), |words| format!("{how} ({words})"))
+            }
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        },
+        Ok(None) => "ended".to_owned(),
+        Err(error) => format!("is out of sight: {error}"),
     }
 }
 

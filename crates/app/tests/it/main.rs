@@ -15,4 +15,5 @@ mod soak;
 mod soak_run;
 mod tap;
 mod tasks;
+mod upgrade;
 mod world;
