@@ -85,3 +85,20 @@ fn one_that_is_closed_hands_back_what_waits_and_grants_nothing() {
     assert_eq!((grants(&mut scheduler).len(), scheduler.slots_busy(), scheduler.calls_waiting()), (0, 0, 0));
     assert_eq!(scheduler.resident(), Some(&model));
 }
+
+#[test]
+fn one_that_is_closed_grants_nothing_to_whoever_comes_and_to_nobody_whose_turn_it_would_be() {
+    let mut scheduler = Scheduler::new(Limits { quantum_calls: 1, ..limits(2) });
+    scheduler.assume(ms(0), ModelName::new("m"));
+    let mut ask = |id, model| scheduler.enqueue(ms(0), CallId(id), "a".into(), ModelName::new(model)).unwrap();
+    ask(1, "m");
+    ask(2, "other");
+    ask(3, "m");
+    ask(4, "m");
+    // A slot is free, and is kept free for the switch that the second call waits for.
+    assert_eq!(grants(&mut scheduler), [CallId(1), CallId(3)]);
+    scheduler.finished(ms(1), CallId(3));
+    assert_eq!(scheduler.close(ms(2)), [CallId(2), CallId(4)]);
+    scheduler.enqueue(ms(3), CallId(5), "a".into(), ModelName::new("m")).unwrap();
+    assert_eq!((scheduler.poll(), scheduler.slots_busy()), (None, 1));
+}
