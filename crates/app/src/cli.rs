@@ -36,6 +36,7 @@ enum Command {
     Check(command::check::Args),
     Plan(command::plan::Args),
     Serve(command::serve::Args),
+    Upgrade(command::upgrade::Args),
     Rollout(command::rollout::Args),
     /// Let a phase begin that waits for an approval
     Approve(command::rollout::AnswerArgs),
@@ -112,6 +113,7 @@ fn run(command: Command) -> Outcome {
         Command::Check(args) => command::check::run(args),
         Command::Plan(args) => command::plan::run(args),
         Command::Serve(args) => command::serve::run(args),
+        Command::Upgrade(args) => command::upgrade::run(args),
         Command::Rollout(args) => command::rollout::run(args),
         Command::Approve(args) => command::rollout::answer(VerbKind::Approve, &args),
         Command::Reject(args) => command::rollout::answer(VerbKind::Reject, &args),

@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod failure;
 mod files;
+mod formats;
 mod init;
 mod limits;
 mod load;

@@ -383,6 +383,31 @@ const CODES: &[(&str, &str)] = &[
          else runs is not the demo's to end.",
     ),
     (
+        "BW0332",
+        "`bellwether upgrade` asks the supervisor that runs, over the socket supervisor.sock in its state directory. Nobody \
+         answers there: --state names another directory than that of the `serve` that runs, or none runs. Then start \
+         `serve` with the new program; it adopts the agents.",
+    ),
+    (
+        "BW0333",
+        "The program that is to take over was run once, to say what it reads and speaks, and could not be run or gave no \
+         such answer. It is for another machine, not executable, or no Bellwether that knows upgrades. Nothing was touched.",
+    ),
+    (
+        "BW0334",
+        "The program that is to take over could not work with what is there: it knows only an older form of a store, or \
+         speaks another version of a link whose other end stays. Nothing was touched. What was written by a newer program \
+         is not read by an older one; the way back is a backup from before. Where only a link differs, a restart of `serve` \
+         with the new program does it; agents run on meanwhile.",
+    ),
+    ("BW0335", "Another `bellwether upgrade` of the same fleet is under way. There is one at a time."),
+    (
+        "BW0336",
+        "The new program was started and did not come to serve. What ran before goes on: a gateway gives its place away only \
+         to one that asks for it, and one that dies afterwards is replaced by a gateway of the program before. The help \
+         says what runs, and the logs in the state directory say why the new one did not.",
+    ),
+    (
         "BW0340",
         "A freeze window of `rollout.freeze` cannot be read. Each has a `name`, a `from` and a `to`: two times of the week \
          (`\"Fri 16:00\"` to `\"Mon 08:00\"`, in quotes because of the colon) for one that comes every week, also over midnight \

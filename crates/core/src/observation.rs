@@ -54,6 +54,17 @@ pub struct Cell {
     pub signs: Signs,
 }
 
+impl Cell {
+    /// Adds what else happened in the same second. What is no sum (the streak and the silences at the end of the second)
+    /// stays as it is.
+    pub fn absorb(&mut self, other: &Self) {
+        self.tasks.absorb(&other.tasks);
+        self.calls.absorb(&other.calls);
+        self.pushes.absorb(&other.pushes);
+        self.signs.absorb(&other.signs);
+    }
+}
+
 /// What the order of an agent's outcomes and the silence between them say, per agent and serving side. An outcome
 /// is a task that completed, failed or lost its lease, or a pushed request that was answered or failed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,6 +104,14 @@ fn is_zero(value: &u64) -> bool {
 }
 
 impl Signs {
+    fn absorb(&mut self, other: &Self) {
+        self.trials += other.trials;
+        self.onsets += other.onsets;
+        self.empty += other.empty;
+        self.trips += other.trips;
+        self.reported_trips += other.reported_trips;
+    }
+
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }
@@ -116,6 +135,14 @@ pub struct Tasks {
 }
 
 impl Tasks {
+    fn absorb(&mut self, other: &Self) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.lost_leases += other.lost_leases;
+        self.own_time.merge(&other.own_time);
+        self.lease_time.merge(&other.lease_time);
+    }
+
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }
@@ -144,6 +171,20 @@ pub struct Calls {
 }
 
 impl Calls {
+    fn absorb(&mut self, other: &Self) {
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.unreachable += other.unreachable;
+        self.cancelled += other.cancelled;
+        self.refused += other.refused;
+        self.queue_wait.merge(&other.queue_wait);
+        self.first_byte.merge(&other.first_byte);
+        self.service.merge(&other.service);
+        self.prompt_tokens += other.prompt_tokens;
+        self.output_tokens += other.output_tokens;
+        self.slot_micros += other.slot_micros;
+    }
+
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }
@@ -162,6 +203,13 @@ pub struct Pushes {
 }
 
 impl Pushes {
+    fn absorb(&mut self, other: &Self) {
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.refused += other.refused;
+        self.service.merge(&other.service);
+    }
+
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }

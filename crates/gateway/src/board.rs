@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::{
     breakers::Breakers,
     clock::Clock,
+    heir::legacy::Legacy,
     observe::{Key, Recorder},
     table::Table,
     waits::Waits,
@@ -33,6 +34,8 @@ pub(crate) struct Board {
     pub(crate) clock: Clock,
     /// Tasks that wait for a lease.
     pub(crate) queued: AtomicU64,
+    /// What a gateway before this one still has in flight.
+    pub(crate) legacy: Legacy,
     /// There are letters for the backend.
     pub(crate) posted: Notify,
     /// Of the fleet file, to count what no instance answered.
@@ -54,6 +57,7 @@ impl Board {
             recorder,
             clock,
             queued: AtomicU64::new(0),
+            legacy: Legacy::default(),
             posted: Notify::new(),
             models: spec
                 .agents

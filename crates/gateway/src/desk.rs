@@ -3,15 +3,23 @@
 //! The queue is bounded; who asks waits for a place in it. An answer comes after the commit. If the store could
 //! not be written there is none, and the question counts as not asked.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bellwether_core::{
     id::InstanceId,
     observation::Second,
-    port::gateway::{GatewayAnswer, GatewayIntent},
+    port::{
+        gateway::{GatewayAnswer, GatewayIntent},
+        heir::Late,
+    },
     time::Millis,
     traffic::{self, Completion, Granted, Progress, TaskId, Told},
 };
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use crate::store::{Completed, Ends, Filter, Letter, Outbox, Posted, Shown, Waiting};
 
@@ -265,6 +273,8 @@ pub(crate) enum Ask {
     Intent(GatewayIntent, Tell<GatewayAnswer>),
     /// Numbers the records and stores them.
     Spool(Vec<Second>, Tell<Vec<Second>>),
+    /// The store goes to another gateway. Nothing is answered after this.
+    Close,
 }
 
 /// The store could not be written, or the gateway stops.
@@ -275,11 +285,13 @@ pub(crate) struct Unavailable;
 #[derive(Clone)]
 pub(crate) struct Desk {
     asks: mpsc::Sender<Ask>,
+    /// For the gateway that has the store when this one no longer has. Bounded by what was in flight then.
+    left: Arc<Mutex<Vec<Late>>>,
 }
 
 impl Desk {
     pub(crate) fn new(asks: mpsc::Sender<Ask>) -> Self {
-        Self { asks }
+        Self { asks, left: Arc::default() }
     }
 
     pub(crate) async fn ask<T>(&self, ask: impl FnOnce(Tell<T>) -> Ask) -> Result<T, Unavailable> {
@@ -290,8 +302,30 @@ impl Desk {
 
     /// Left out when the desk is busy: the lease then runs on from an earlier sign of progress.
     pub(crate) fn renew(&self, id: TaskId, by: InstanceId) {
-        if self.asks.try_send(Ask::Renew { id, by }).is_err() {
-            tracing::debug!("a sign of progress was left out");
+        match self.asks.try_send(Ask::Renew { id, by }) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(Ask::Renew { id, by })) => self.leave(Late::Renewed { id, by }),
+            Err(_full) => tracing::debug!("a sign of progress was left out"),
         }
+    }
+
+    /// Whatever was asked before is answered first.
+    pub(crate) async fn close(&self) {
+        if self.asks.send(Ask::Close).await.is_err() {
+            tracing::error!("the store was closed before it was given away");
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.asks.is_closed()
+    }
+
+    /// For the desk of the gateway that has the store.
+    pub(crate) fn leave(&self, late: Late) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(late);
+    }
+
+    pub(crate) fn take_late(&self) -> Vec<Late> {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{board::Board, desk::Desk, limits, model::Model, pool::Pool, relay::Backend};
+use crate::{board::Board, desk::Desk, heir::gate::Gate, limits, model::Model, pool::Pool, relay::Backend};
 
 /// Shared by all threads.
 pub(crate) struct House {
@@ -20,6 +20,11 @@ pub(crate) struct House {
     pub(crate) tasks: TaskPolicy,
     /// The gateway stops: whoever waits for something is answered.
     pub(crate) stop: CancellationToken,
+    pub(crate) gate: Arc<Gate>,
+    /// The store goes to another gateway: nothing is begun any more. Cancelled by a stop too.
+    pub(crate) leaving: CancellationToken,
+    /// What is in flight had its time.
+    pub(crate) cut_all: CancellationToken,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) push_waiters: Semaphore,
     pub(crate) long_pollers: Arc<Semaphore>,
@@ -50,12 +55,19 @@ impl House {
             desk,
             model,
             tasks,
+            gate: Gate::new(stop.clone()),
+            leaving: stop.child_token(),
+            cut_all: stop.child_token(),
             stop,
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
             push_waiters: Semaphore::new(limits::PUSH_WAITERS_MAX),
             long_pollers: Arc::new(Semaphore::new(limits::LONG_POLLERS_MAX)),
             clients: Mutex::default(),
         }
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        limits::CONNECTIONS_MAX - self.connections.available_permits()
     }
 
     /// Whether a client of this name gets an account of its own.

@@ -2,14 +2,19 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{StatusCode, body::Incoming};
+use hyper::{StatusCode, http::request::Parts};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::{body::Response, limits, problem::problem};
+use crate::{
+    body::{Request, Response},
+    heir::gate::Visit,
+    limits,
+    problem::problem,
+};
 
-pub(crate) async fn json<T: DeserializeOwned>(body: Incoming, bytes_max: usize) -> Result<T, Response> {
-    parse(&read(body, bytes_max).await?)
+pub(crate) async fn json<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Response> {
+    parse(&read(request, bytes_max).await?.1)
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Response> {
@@ -17,7 +22,18 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Response> {
         .map_err(|error| problem(StatusCode::BAD_REQUEST, &format!("the body is not the JSON that is wanted: {error}")))
 }
 
-pub(crate) async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Response> {
+/// The store may go to another gateway while a slow body arrives. The request goes there too then, and the answer of that
+/// one is what comes back as an error.
+pub(crate) async fn read(request: Request, bytes_max: usize) -> Result<(Parts, Bytes), Response> {
+    let visit = Visit::of(&request);
+    let (head, body) = request.into_parts();
+    let Some(visit) = visit else { return Ok((head, whole(body, bytes_max).await?)) };
+    visit.step_out();
+    let bytes = whole(body, bytes_max).await?;
+    if visit.step_in().await { Ok((head, bytes)) } else { Err(visit.pass_on(head, bytes).await) }
+}
+
+async fn whole(body: hyper::body::Incoming, bytes_max: usize) -> Result<Bytes, Response> {
     let collected = timeout(limits::BODY_TIMEOUT, Limited::new(body, bytes_max).collect())
         .await
         .map_err(|_late| problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?;

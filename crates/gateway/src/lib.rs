@@ -13,6 +13,7 @@ mod courier;
 mod desk;
 mod door;
 mod guard;
+mod heir;
 mod hop;
 mod intake;
 mod keeper;
@@ -38,5 +39,6 @@ mod waits;
 mod work;
 mod writer;
 
+pub use heir::NotGiven;
 pub use run::{Config, Error, run};
 pub use store::StoreError;

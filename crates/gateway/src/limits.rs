@@ -112,5 +112,16 @@ pub(crate) const LETTERS_SHOWN: usize = 100;
 pub(crate) const COURIER_WAIT: Duration = Duration::from_millis(250);
 pub(crate) const COURIER_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// How long requests that use the store may take to end before it is given to the next gateway.
+pub(crate) const QUIESCE_MAX: Duration = Duration::from_secs(2);
+/// How often a gateway that gave way tells what it still has, and how often the next one looks for drains that are over.
+pub(crate) const LENT_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const LEGACY_LOOK: Duration = Duration::from_millis(100);
+/// How long a client that is cut when an upgrade gives no more time has to take the answer that says so.
+pub(crate) const CUT_GRACE: Duration = Duration::from_secs(1);
+/// How long a gateway waits for one that is being taken over already, and one that has finished for its heir to hear it.
+pub(crate) const HEIR_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
+
 /// How long requests in flight may take to end when the gateway is told to stop.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ use std::{
 use bellwether_core::{
     id::{AgentName, ModelName, Side},
     observation::{Calls, Cell, Pushes, Second, Signs, Tasks},
+    port::heir::Streak,
     time::{Millis, UnixMillis},
     traffic::{Outcome, Streaks},
 };
@@ -54,17 +55,21 @@ pub(crate) struct Recorder {
 struct Open {
     cells: HashMap<Key, Cell>,
     streaks: Streaks,
+    /// Once another gateway writes the records: outcomes in their order, which only it knows the past of.
+    late: Option<Vec<(Key, Outcome)>>,
 }
 
 impl Recorder {
     /// Something ended; `outcome` is none where that says nothing about who served it.
     pub(crate) fn ended(&self, key: &Key, outcome: Option<Outcome>, count: impl FnOnce(&mut Cell)) {
         let mut open = self.lock();
-        let Open { cells, streaks } = &mut *open;
+        let Open { cells, streaks, late } = &mut *open;
         with_cell(cells, key, |cell| {
             count(cell);
-            if let Some(outcome) = outcome {
-                streaks.count(&key.agent, key.served, outcome, &mut cell.signs);
+            match (outcome, late) {
+                (Some(outcome), None) => streaks.count(&key.agent, key.served, outcome, &mut cell.signs),
+                (Some(outcome), Some(late)) => late.push((key.clone(), outcome)),
+                (None, _) => {}
             }
         });
     }
@@ -75,6 +80,43 @@ impl Recorder {
 
     pub(crate) fn signs(&self, key: &Key, count: impl FnOnce(&mut Signs)) {
         with_cell(&mut self.lock().cells, key, |cell| count(&mut cell.signs));
+    }
+
+    /// Another gateway writes the records from here on.
+    pub(crate) fn leave(&self) {
+        self.lock().late.get_or_insert_default();
+    }
+
+    /// What happened since for that one.
+    pub(crate) fn take_late(&self) -> (Vec<Cell>, Vec<(Key, Outcome)>) {
+        let mut open = self.lock();
+        let cells = mem::take(&mut open.cells).into_values().collect();
+        (cells, open.late.as_mut().map(mem::take).unwrap_or_default())
+    }
+
+    /// What happened at another gateway.
+    pub(crate) fn absorb(&self, cell: &Cell) {
+        let key = Key { agent: cell.agent.clone(), model: cell.model.clone(), drawn: cell.drawn, served: cell.served };
+        with_cell(&mut self.lock().cells, &key, |own| own.absorb(cell));
+    }
+
+    /// How something ended that another gateway has counted.
+    pub(crate) fn outcome(&self, key: &Key, outcome: Outcome) {
+        self.ended(key, Some(outcome), |_counted| ());
+    }
+
+    pub(crate) fn streaks(&self) -> Vec<Streak> {
+        let open = self.lock();
+        let streak =
+            |(agent, served, failures): (&AgentName, Side, u64)| Streak { agent: agent.clone(), served, failures };
+        open.streaks.all().map(streak).collect()
+    }
+
+    pub(crate) fn recall(&self, streaks: &[Streak]) {
+        let mut open = self.lock();
+        for Streak { agent, served, failures } in streaks {
+            open.streaks.recall(agent.clone(), *served, *failures);
+        }
     }
 
     /// The agent's green counts as blue from here on.

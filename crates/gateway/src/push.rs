@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 use bellwether_core::traffic::Outcome;
 use http_body_util::BodyExt;
 use hyper::{
-    StatusCode, Version,
+    StatusCode, Uri, Version,
     body::Incoming,
     client::conn::http1::SendRequest,
     header::{HOST, HeaderValue},
@@ -25,6 +25,7 @@ use crate::{
     clock::micros,
     door::Door,
     guard::{Ended, Guarded},
+    heir::gate::Visit,
     hop, limits,
     problem::{problem, retry_later},
     server::Place,
@@ -35,9 +36,16 @@ use crate::{
 
 pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, request: Request) -> Response {
     let began = Instant::now();
+    let visit = Visit::of(&request);
     let mut request = Prepared::of(request, rest);
     let mut waiting: Option<Waiting<'_>> = None;
     loop {
+        // An instance is claimed by who is inside, or not here.
+        if let Some(visit) = visit.as_deref().filter(|_| waiting.is_some())
+            && !visit.step_in().await
+        {
+            return visit.pass_on_push(request.undone()).await;
+        }
         // Noted before the look, so that a table that comes after it wakes us.
         if let Some(waiting) = &mut waiting {
             waiting.changed.borrow_and_update();
@@ -47,14 +55,18 @@ pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, requ
             Found::UnknownAgent => return problem(StatusCode::NOT_FOUND, "the fleet has no agent of this name"),
             Found::NoServer => return problem(StatusCode::NOT_FOUND, "this agent takes no pushed requests"),
             Found::NotReady => false,
-            Found::Claimed(claim) => match forward(door, claim, request, began).await {
-                Forwarded::Answered(response) => return response,
-                Forwarded::Unreached(back) => {
-                    request = back;
-                    true
+            Found::Claimed(claim) => {
+                visit.as_deref().inspect(|visit| visit.step_out());
+                match forward(door, claim, request, began).await {
+                    Forwarded::Answered(response) => return response,
+                    Forwarded::Unreached(back) => {
+                        request = back;
+                        true
+                    }
                 }
-            },
+            }
         };
+        visit.as_deref().inspect(|visit| visit.step_out());
         match &mut waiting {
             None => match door.push_waiters.try_acquire() {
                 Ok(permit) => waiting = Some(Waiting { changed: door.board.changed.subscribe(), _permit: permit }),
@@ -65,7 +77,14 @@ pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, requ
                 if Instant::now() >= deadline {
                     return refuse(door, agent, unreachable, "no instance became ready in time");
                 }
-                waiting.for_another_look(deadline, unreachable).await;
+                let look = waiting.for_another_look(deadline, unreachable);
+                match visit.as_deref() {
+                    Some(visit) => tokio::select! {
+                        () = look => {}
+                        () = visit.is_parting() => {}
+                    },
+                    None => look.await,
+                }
             }
         }
     }
@@ -94,6 +113,8 @@ impl Waiting<'_> {
 struct Prepared {
     request: Request,
     upgrade: Option<Upgrade>,
+    /// As the client asked for it.
+    whole: Box<Uri>,
 }
 
 /// A client that wants to switch protocols.
@@ -112,9 +133,16 @@ impl Prepared {
         if let Some(protocol) = &protocol {
             hop::put_upgrade(request.headers_mut(), protocol.clone());
         }
-        *request.uri_mut() = rest.into();
+        let whole = Box::new(std::mem::replace(request.uri_mut(), rest.into()));
         *request.version_mut() = Version::HTTP_11;
-        Self { request, upgrade: protocol.map(|protocol| Upgrade { client, protocol, place }) }
+        Self { request, upgrade: protocol.map(|protocol| Upgrade { client, protocol, place }), whole }
+    }
+
+    /// As it came, for another gateway.
+    fn undone(self) -> (Request, Option<(OnUpgrade, Option<Place>)>) {
+        let Self { mut request, upgrade, whole } = self;
+        *request.uri_mut() = *whole;
+        (request, upgrade.map(|Upgrade { client, place, .. }| (client, place)))
     }
 }
 
@@ -128,7 +156,7 @@ async fn forward(door: &Arc<Door>, claim: Claim, prepared: Prepared, began: Inst
     let target = claim.target().clone();
     let Some(upstream) = target.card.upstream else { return Forwarded::Unreached(prepared) };
     let cut = target.cut_token();
-    let Prepared { mut request, upgrade } = prepared;
+    let Prepared { mut request, upgrade, whole } = prepared;
     if !request.headers().contains_key(HOST)
         && let Ok(host) = HeaderValue::try_from(upstream.to_string())
     {
@@ -140,7 +168,7 @@ async fn forward(door: &Arc<Door>, claim: Claim, prepared: Prepared, began: Inst
     };
     let (response, sender) = match sent {
         Ok(both) => both,
-        Err(Unsent::Unreached(request)) => return Forwarded::Unreached(Prepared { request: *request, upgrade }),
+        Err(Unsent::Unreached(request)) => return Forwarded::Unreached(Prepared { request: *request, upgrade, whole }),
         Err(Unsent::Cut) => {
             count(door, &target, Ended::Cut, StatusCode::BAD_GATEWAY, began);
             return Forwarded::Answered(problem(StatusCode::BAD_GATEWAY, "cut at the drain limit"));

@@ -3,7 +3,16 @@
 //! Several current-thread runtimes instead of one that steals work: a request stays on the thread that accepted
 //! it, and so does its upstream connection.
 
-use std::{io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     door::{Door, House},
+    heir::{gate::Standing, pass},
     limits, service,
 };
 
@@ -25,7 +35,22 @@ pub(crate) struct Place {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
-/// Serves until told to stop, and then until what is in flight has ended or the grace is over.
+/// Whether the last request of a connection was passed on to another gateway.
+#[derive(Clone, Default)]
+pub(crate) struct Passage(Arc<AtomicBool>);
+
+impl Passage {
+    pub(crate) fn set_elsewhere(&self, elsewhere: bool) {
+        self.0.store(elsewhere, Ordering::Relaxed);
+    }
+
+    fn leads_elsewhere(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Serves until another gateway accepts, and then until what is in flight has ended or had its time; or until told to
+/// stop, and then until what is in flight has ended or the grace is over.
 pub(crate) fn run(listener: std::net::TcpListener, house: Arc<House>, shutdown: CancellationToken) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -40,6 +65,9 @@ pub(crate) fn run(listener: std::net::TcpListener, house: Arc<House>, shutdown: 
         drop(listener);
         connections.close();
         door.tunnels.close();
+        if door.gate.standing() == Standing::Moved {
+            finish(&door, &connections, &shutdown).await;
+        }
         let ended = timeout(limits::SHUTDOWN_GRACE, async {
             connections.wait().await;
             door.tunnels.wait().await;
@@ -55,10 +83,33 @@ pub(crate) fn run(listener: std::net::TcpListener, house: Arc<House>, shutdown: 
     })
 }
 
+/// Connections of which the client does not know yet that another gateway accepts are kept: what comes on them is passed
+/// on, and they end with its answer.
+async fn finish(door: &Door, connections: &TaskTracker, shutdown: &CancellationToken) {
+    let ended = async {
+        connections.wait().await;
+        door.tunnels.wait().await;
+    };
+    tokio::select! {
+        () = ended => {}
+        () = sweep(door) => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+/// Until another gateway does.
 async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &TaskTracker, shutdown: &CancellationToken) {
     loop {
+        if door.gate.not_shut().await != Some(Standing::Open) {
+            return;
+        }
+        let parting = door.gate.parting();
         let Ok(permit) = door.connections.clone().acquire_owned().await else { return };
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = parting.cancelled() => continue,
+        };
+        match accepted {
             Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => {
                 connections.spawn(serve(stream, permit, door.clone(), shutdown.clone()));
             }
@@ -73,15 +124,21 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &TaskTrac
 
 async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, door: Arc<Door>, shutdown: CancellationToken) {
     let called = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
-        Ok(address) => address.ip().to_canonical(),
+        Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()),
         Err(error) => return tracing::debug!(%error, "the client left at once"),
     };
-    let IpAddr::V4(called) = called else { return tracing::debug!(%called, "not an IPv4 connection") };
+    let SocketAddr::V4(called) = called else { return tracing::debug!(%called, "not an IPv4 connection") };
     let place = Place { _permit: Arc::new(permit) };
+    let passage = Passage::default();
     let service = service_fn(|mut request| {
         request.extensions_mut().insert(place.clone());
+        request.extensions_mut().insert(passage.clone());
         let door = door.clone();
-        async move { Ok::<_, std::convert::Infallible>(service::answer(&door, called, request).await) }
+        async move {
+            let mut response = service::answer(&door, called, request).await;
+            pass::part(&door, &mut response);
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -93,6 +150,20 @@ async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, door: Arc<Door>,
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        // What was passed on is the other gateway's, and has its bounds there.
+        () = door.cut_all.cancelled(), if !shutdown.is_cancelled() => {
+            if !passage.leads_elsewhere() {
+                connection.as_mut().graceful_shutdown();
+                let Ok(ended) = timeout(limits::CUT_GRACE, connection.as_mut()).await else {
+                    return tracing::warn!("a request was cut: it did not end in the time that an upgrade gives");
+                };
+                return drop(ended);
+            }
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = shutdown.cancelled() => return,
+            }
+        }
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -1,6 +1,9 @@
 //! Where a request goes, by its path and by the address that it came in on.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::Arc,
+};
 
 use bellwether_core::{id::AgentName, traffic::TaskId};
 use http_body_util::BodyExt;
@@ -12,10 +15,15 @@ use crate::{
     caller::{Caller, Hold},
     door::Door,
     guard::{Ended, Guarded},
+    heir::{
+        gate::{Entered, Visit},
+        pass,
+    },
     model,
-    problem::problem,
+    problem::{problem, unavailable},
     push::push,
     relay,
+    server::Passage,
     table::Known,
     target::{Claim, Target},
     task_api,
@@ -31,7 +39,26 @@ const CLIENT_NAME_MAX: usize = 64;
 /// The task that a model call works for.
 const TASK: &str = "x-bellwether-task";
 
-pub(crate) async fn answer(door: &Arc<Door>, called: Ipv4Addr, request: Request) -> Response {
+/// `called`: the address and port that the client connected to.
+pub(crate) async fn answer(door: &Arc<Door>, called: SocketAddrV4, mut request: Request) -> Response {
+    let passage: Passage = request.extensions_mut().remove().unwrap_or_default();
+    passage.set_elsewhere(false);
+    let inside = match door.gate.wait().await {
+        Entered::Inside(inside) => inside,
+        Entered::Elsewhere => {
+            passage.set_elsewhere(true);
+            return pass::on(&door.tunnels, SocketAddr::V4(called), request).await;
+        }
+        Entered::Stopped => return unavailable(),
+    };
+    let visit = Visit::new(&door.gate, inside, SocketAddr::V4(called), &door.tunnels, passage);
+    request.extensions_mut().insert(visit.clone());
+    let response = here(door, *called.ip(), request).await;
+    visit.step_out();
+    response
+}
+
+async fn here(door: &Arc<Door>, called: Ipv4Addr, request: Request) -> Response {
     if *request.method() == Method::CONNECT {
         return problem(StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy");
     }
@@ -84,7 +111,28 @@ async fn by_client(door: &Arc<Door>, client: &str, request: Request) -> Response
         return problem(StatusCode::BAD_REQUEST, "the path cannot be passed on");
     };
     let account = if door.knows_client(client) { format!("{CLIENT}{client}") } else { UNIDENTIFIED.to_owned() };
-    door.model.serve(Caller::outside(AgentName::new(account)), rest.as_str(), request).await
+    outside(door, &account, rest.as_str(), request).await
+}
+
+/// A model call of somebody who is no instance.
+async fn outside(door: &Arc<Door>, account: &str, path: &str, request: Request) -> Response {
+    let visit = Visit::of(&request);
+    visit.inspect(|visit| visit.step_out());
+    answered(door, door.model.serve(Caller::outside(AgentName::new(account)), path, request).await).await
+}
+
+/// The call's answer, of whichever gateway grants the slots.
+async fn answered(door: &Arc<Door>, served: Result<Response, Box<model::NotBegun>>) -> Response {
+    match served {
+        Ok(response) => response,
+        Err(request) => match Visit::of(&request) {
+            Some(visit) => match door.gate.not_shut().await {
+                Some(_) => visit.pass_on_whole(*request).await,
+                None => unavailable(),
+            },
+            None => unavailable(),
+        },
+    }
 }
 
 /// The root: the seed's paths for instances that are known by the address they called, and the model API.
@@ -107,9 +155,11 @@ async fn by_address(door: &Arc<Door>, called: Ipv4Addr, path: &str, request: Req
 /// Cut at the drain limit like every other use of the instance.
 async fn model_call(door: &Arc<Door>, target: Option<Arc<Target>>, path: &str, request: Request) -> Response {
     let Some(target) = target else {
-        return door.model.serve(Caller::outside(AgentName::new(UNIDENTIFIED)), path, request).await;
+        return outside(door, UNIDENTIFIED, path, request).await;
     };
     let caller = caller_of(door, &target, path, &request);
+    // It claims the instance, and does without the desk.
+    Visit::of(&request).inspect(|visit| visit.step_out());
     let cut = target.cut_token();
     // Counted before the call is dropped, because with the call the instance may be empty.
     let cut_off = async {
@@ -117,7 +167,7 @@ async fn model_call(door: &Arc<Door>, target: Option<Arc<Target>>, path: &str, r
         target.count_revoked();
     };
     tokio::select! {
-        response = door.model.serve(caller, path, request) => {
+        response = async { answered(door, door.model.serve(caller, path, request).await).await } => {
             let (cut, target) = (cut.clone(), target.clone());
             let end = move |how| if how == Ended::Cut { target.count_revoked() };
             response.map(|inner| Guarded::new(inner, cut, end).boxed_unsync())

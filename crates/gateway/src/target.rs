@@ -33,6 +33,7 @@ pub(crate) struct Target {
     away: AtomicBool,
     /// The backend is being asked for a task for it.
     asked_for: AtomicBool,
+    errands: AtomicU64,
     pub(crate) work: Work,
     heartbeat: Mutex<Option<Heartbeat>>,
     /// Openings of its own breaker, as it reported them last. None: not known, because it began before this process.
@@ -61,6 +62,7 @@ impl Target {
             polled: AtomicBool::new(false),
             away: AtomicBool::new(false),
             asked_for: AtomicBool::new(false),
+            errands: AtomicU64::new(0),
             work: Work::default(),
             heartbeat: Mutex::default(),
             reported_trips: Mutex::new(Some(0)),
@@ -114,6 +116,25 @@ impl Target {
 
     pub(crate) fn count_revoked(&self) {
         self.revoked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn revoked(&self) -> u64 {
+        self.revoked.load(Ordering::Relaxed)
+    }
+
+    /// Uses of it at the moment.
+    pub(crate) fn held(&self) -> u32 {
+        self.claims.view().held
+    }
+
+    /// A task is brought to it until the guard is dropped.
+    pub(crate) fn errand(self: &Arc<Self>) -> UnderWay {
+        self.errands.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self.clone())
+    }
+
+    pub(crate) fn has_errands(&self) -> bool {
+        self.errands.load(Ordering::Relaxed) > 0
     }
 
     /// True the first time.
@@ -204,6 +225,15 @@ impl Target {
 impl Claim {
     pub(crate) fn target(&self) -> &Arc<Target> {
         &self.0
+    }
+}
+
+/// One errand to a target.
+pub(crate) struct UnderWay(Arc<Target>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.errands.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

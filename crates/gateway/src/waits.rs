@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use bellwether_core::id::InstanceId;
+use bellwether_core::{id::InstanceId, port::heir::Waited};
 
 use crate::caller::Caller;
 
@@ -23,6 +23,20 @@ impl Waits {
             let mut all = self.micros.lock().unwrap_or_else(PoisonError::into_inner);
             *all.entry((instance, task.clone())).or_default() += micros;
         }
+    }
+
+    /// What another gateway saw.
+    pub(crate) fn put(&self, waits: &[Waited]) {
+        let mut all = self.micros.lock().unwrap_or_else(PoisonError::into_inner);
+        for Waited { instance, task, micros } in waits {
+            *all.entry((*instance, task.clone())).or_default() += micros;
+        }
+    }
+
+    /// Everything, for another gateway. Forgets it.
+    pub(crate) fn drain(&self) -> Vec<Waited> {
+        let all = std::mem::take(&mut *self.micros.lock().unwrap_or_else(PoisonError::into_inner));
+        all.into_iter().map(|((instance, task), micros)| Waited { instance, task, micros }).collect()
     }
 
     /// What the task waited while this instance held it. Forgets it.

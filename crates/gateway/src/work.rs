@@ -49,6 +49,12 @@ impl Work {
         self.main_loop.broken(now);
     }
 
+    /// A sign of its main loop and of whatever it works on.
+    pub(crate) fn shown(&self, now: Nanos) {
+        self.main_loop.broken(now);
+        self.unnamed.broken(now);
+    }
+
     pub(crate) fn lease_began(&self, id: TaskId, now: Nanos) {
         self.leases().push(Held { id, silence: Arc::new(Silence::since(now)), over: CancellationToken::new() });
     }

@@ -67,6 +67,8 @@ pub(crate) struct Writer {
     /// There are letters for the backend in it.
     posted: bool,
     room: Room,
+    /// This batch is the last one: the store goes to another gateway.
+    closing: bool,
 }
 
 /// Who waits for a task to change or to end.
@@ -110,12 +112,13 @@ impl Writer {
             replies: Vec::new(),
             posted: false,
             room,
+            closing: false,
         };
         writer.publish_restored();
         writer
     }
 
-    /// Works until nobody can ask any more. An error means that the store is unusable, reading included.
+    /// Works until nobody can ask any more, or the store is to be closed. An error means that the store is unusable, reading included.
     pub(crate) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) -> Result<(), StoreError> {
         let mut batch = Vec::with_capacity(limits::BATCH_MAX);
         let mut next_purge = Instant::now() + limits::PURGE_EVERY;
@@ -139,7 +142,7 @@ impl Writer {
                 next_purge = Instant::now() + limits::PURGE_EVERY;
             }
             self.work_off(&mut batch, purge)?;
-            if is_over {
+            if is_over || self.closing {
                 return Ok(());
             }
         }

@@ -1,6 +1,6 @@
 //! `bellwether internal`: the processes that `serve` starts. Not for people.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use bellwether_core::{
     diagnostic::{Diagnostic, chain},
@@ -11,7 +11,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     failure::{Exit, Failure, Outcome},
-    supervisor::child::Inherited,
+    formats,
+    output::print_json,
+    supervisor::{child::Inherited, succession::heir_socket},
 };
 
 #[derive(Parser)]
@@ -29,7 +31,12 @@ enum Role {
         /// The port of the listener
         #[arg(long)]
         port: u16,
+        /// What a gateway that gives way to this one may take to finish what it has in flight
+        #[arg(long, default_value_t = 600_000)]
+        finish_within_ms: u64,
     },
+    /// What this program reads, writes and speaks, as JSON
+    Formats,
     /// The controller, with the API's listener as its standard input
     Controller {
         #[command(flatten)]
@@ -58,17 +65,25 @@ const THREADS_MAX: usize = 4;
 
 pub(crate) fn run(args: Args) -> Outcome {
     match args.role {
-        Role::Gateway { common, port } => gateway(common, port),
+        Role::Gateway { common, port, finish_within_ms } => {
+            gateway(common, port, Duration::from_millis(finish_within_ms))
+        }
+        Role::Formats => {
+            print_json(&formats::ours())?;
+            Ok(Exit::Done)
+        }
         Role::Controller { common, gateway_port, by_address } => controller(common, gateway_port, by_address),
     }
 }
 
-fn gateway(common: Common, port: u16) -> Outcome {
+fn gateway(common: Common, port: u16, finish_within: Duration) -> Outcome {
     let Inherited { listener, shutdown, lock: _held } = inherit(common.parent)?;
     let config = bellwether_gateway::Config {
         listener,
         store: common.state.join("gateway.sqlite"),
         link: common.state.join("gateway.sock"),
+        heir: heir_socket(&common.state, std::process::id()),
+        finish_within,
         port,
         spec: spec(&common)?,
         threads: std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(THREADS_MAX)),

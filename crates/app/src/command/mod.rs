@@ -16,3 +16,4 @@ pub(crate) mod rollout;
 pub(crate) mod serve;
 pub(crate) mod sim_ollama;
 pub(crate) mod tasks;
+pub(crate) mod upgrade;

@@ -18,13 +18,19 @@ use bellwether_drivers::{
     logs,
 };
 use tokio::{
-    sync::watch,
-    task::JoinHandle,
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{lock::Lock, state::State};
+use super::{
+    lock::Lock,
+    orders::{Handle, Order},
+    program::Program,
+    state::State,
+    succession::{self, NotTaken, take_place},
+};
 use crate::failure::Exit;
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
@@ -35,12 +41,15 @@ const LIVED: Duration = Duration::from_secs(10);
 const LASTING_PAUSE: Duration = Duration::from_secs(30);
 const LOG_MAX_BYTES: u64 = 16 << 20;
 const LOG_BEAT: Duration = Duration::from_secs(5);
+/// What a child that is replaced, and not with everything, may take to end.
+const RESTART_GRACE: Duration = Duration::from_secs(5);
 
 /// What is needed to start a child any number of times.
 pub(super) struct Role {
     pub(super) name: &'static str,
     pub(super) log: PathBuf,
-    program: PathBuf,
+    program: Program,
+    state: PathBuf,
     arguments: Vec<String>,
     /// Its standard input: a child gets its listener where no other descriptor needs to be left open for it.
     listener: OwnedFd,
@@ -66,19 +75,27 @@ pub(super) struct Kept {
     pub(super) deaths: watch::Receiver<Deaths>,
     stop: CancellationToken,
     grace: watch::Sender<Duration>,
+    orders: mpsc::Sender<Order>,
     keeping: JoinHandle<()>,
 }
 
 impl Role {
-    pub(super) fn gateway(state: &State, lock: &Lock, listener: TcpListener, port: u16) -> io::Result<Self> {
+    pub(super) fn gateway(
+        state: &State,
+        lock: &Lock,
+        program: &Program,
+        listener: TcpListener,
+        port: u16,
+    ) -> io::Result<Self> {
         let arguments = ["--port".to_owned(), port.to_string()];
         let socket = state.path().join("gateway.sock");
-        Ok(Self { socket: Some(socket), ..Self::new("gateway", state, lock, listener, arguments.into())? })
+        Ok(Self { socket: Some(socket), ..Self::new("gateway", state, lock, program, listener, arguments.into())? })
     }
 
     pub(super) fn controller(
         state: &State,
         lock: &Lock,
+        program: &Program,
         listener: TcpListener,
         gateway_port: u16,
         by_address: bool,
@@ -87,13 +104,14 @@ impl Role {
         if by_address {
             arguments.push("--by-address".to_owned());
         }
-        Self::new("controller", state, lock, listener, arguments)
+        Self::new("controller", state, lock, program, listener, arguments)
     }
 
     fn new(
         name: &'static str,
         state: &State,
         lock: &Lock,
+        program: &Program,
         listener: TcpListener,
         mut own: Vec<String>,
     ) -> io::Result<Self> {
@@ -104,7 +122,8 @@ impl Role {
         Ok(Self {
             name,
             log: state.log(name),
-            program: std::env::current_exe()?,
+            program: program.clone(),
+            state: state.path().to_owned(),
             arguments,
             listener: listener.into(),
             lock: lock.share()?,
@@ -121,10 +140,25 @@ impl Role {
                 _ => {}
             }
         }
+        self.run(&self.program, &[])
+    }
+
+    /// Beside one that runs and goes on. It finds that one by itself.
+    pub(super) fn beside(&self, program: &Program, finish_within: Duration) -> io::Result<Process> {
+        self.run(program, &["--finish-within-ms".to_owned(), finish_within.as_millis().to_string()])
+    }
+
+    /// Of a gateway with this process number.
+    pub(super) fn heir_socket(&self, pid: u32) -> PathBuf {
+        succession::heir_socket(&self.state, pid)
+    }
+
+    fn run(&self, program: &Program, more: &[String]) -> io::Result<Process> {
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.log)?;
-        let child = Command::new(&self.program)
+        let child = Command::new(program.executable())
             .arg0("bellwether")
             .args(&self.arguments)
+            .args(more)
             .stdin(Stdio::from(self.listener.try_clone()?))
             .stdout(Stdio::from(self.lock.try_clone()?))
             .stderr(log)
@@ -139,8 +173,14 @@ impl Kept {
         let (died, deaths) = watch::channel(Deaths::default());
         let (grace, granted) = watch::channel(Duration::ZERO);
         let stop = CancellationToken::new();
-        let keeping = tokio::spawn(keep(role, died, stop.clone(), granted));
-        Self { name, log, deaths, stop, grace, keeping }
+        let (orders, ordered) = mpsc::channel(1);
+        let keeper = Keeper { role, died, stop: stop.clone(), grace: granted, lingering: JoinSet::new() };
+        let keeping = tokio::spawn(keeper.keep(ordered));
+        Self { name, log, deaths, stop, grace, orders, keeping }
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle::new(self.orders.clone(), self.deaths.clone())
     }
 
     /// Asks the child to end, and after `grace` makes it.
@@ -153,68 +193,152 @@ impl Kept {
     }
 }
 
-async fn keep(role: Role, died: watch::Sender<Deaths>, stop: CancellationToken, grace: watch::Receiver<Duration>) {
-    let mut back_off = BACK_OFF_FIRST;
-    let mut told = String::new();
-    while !stop.is_cancelled() {
-        let began = Instant::now();
-        let (why, lasting) = match role.start() {
-            Ok(process) => {
-                tracing::info!(child = role.name, pid = process.pid(), "started");
-                tokio::select! {
-                    why = watch_over(&role, &process) => why,
-                    () = stop.cancelled() => {
-                        let grace = *grace.borrow();
-                        return end(role.name, &process, grace).await;
+struct Keeper {
+    role: Role,
+    died: watch::Sender<Deaths>,
+    stop: CancellationToken,
+    grace: watch::Receiver<Duration>,
+    /// Children that gave their place away, and finish what they have.
+    lingering: JoinSet<()>,
+}
+
+/// Why a child is no longer watched over.
+enum Left {
+    /// It has died, and how.
+    Died(End),
+    /// It was ended to make room for another program.
+    Ended,
+    /// Everything is being stopped, and it has ended.
+    Stopped,
+}
+
+impl Keeper {
+    async fn keep(mut self, mut orders: mpsc::Receiver<Order>) {
+        let mut back_off = BACK_OFF_FIRST;
+        let mut told = String::new();
+        while !self.stop.is_cancelled() {
+            let began = Instant::now();
+            let left = match self.role.start() {
+                Ok(process) => {
+                    tracing::info!(child = self.role.name, pid = process.pid(), "started");
+                    self.watch(process, &mut orders).await
+                }
+                Err(error) => Left::Died(End::passing(format!("cannot be started: {error}"))),
+            };
+            let End { how, lasting } = match left {
+                Left::Died(end) => end,
+                Left::Ended => {
+                    back_off = BACK_OFF_FIRST;
+                    continue;
+                }
+                Left::Stopped => break,
+            };
+            if began.elapsed() >= LIVED {
+                back_off = BACK_OFF_FIRST;
+            }
+            let pause = if lasting { LASTING_PAUSE } else { back_off };
+            // What stays as it is is said once.
+            if !lasting || told != how {
+                eprintln!("the {} {how}; starting it again in {} ms", self.role.name, pause.as_millis());
+            }
+            tracing::warn!(child = self.role.name, how, lasting, "died");
+            told.clone_from(&how);
+            self.died.send_modify(|deaths| *deaths = Deaths { times: deaths.times + 1, last: how, lasting });
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => break,
+                // Who would have another program need not wait for this one.
+                Some(order) = orders.recv() => self.obey_while_none_runs(order),
+            }
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+        }
+        self.lingering.join_all().await;
+    }
+
+    async fn watch(&mut self, mut process: Process, orders: &mut mpsc::Receiver<Order>) -> Left {
+        loop {
+            let order = tokio::select! {
+                end = watch_over(&self.role, &process) => return Left::Died(end),
+                () = self.stop.cancelled() => {
+                    let grace = *self.grace.borrow();
+                    end(self.role.name, &process, grace).await;
+                    return Left::Stopped;
+                }
+                Some(order) = orders.recv() => order,
+            };
+            match order {
+                Order::Restart { program, tell } => {
+                    end(self.role.name, &process, RESTART_GRACE).await;
+                    self.role.program = program;
+                    // Who asked may be gone.
+                    tell.send(()).ok();
+                    return Left::Ended;
+                }
+                Order::Succeed { program, finish_within, tell } => {
+                    let taken = tokio::select! {
+                        taken = take_place(&self.role, &program, finish_within, &process) => taken,
+                        // The new one ends with this process.
+                        () = self.stop.cancelled() => continue,
+                    };
+                    match taken {
+                        Ok((new, took_over)) => {
+                            tracing::info!(child = self.role.name, pid = new.pid(), "took over");
+                            self.linger(std::mem::replace(&mut process, new));
+                            self.role.program = program;
+                            drop(tell.send(Ok(took_over)));
+                        }
+                        Err(NotTaken { why, old_serves }) => {
+                            drop(tell.send(Err(format!("it {why}"))));
+                            if !old_serves {
+                                self.linger(process);
+                                return Left::Died(End::passing(
+                                    "gave its place to one that never came to serve".to_owned(),
+                                ));
+                            }
+                        }
                     }
                 }
             }
-            Err(error) => (format!("cannot be started: {error}"), false),
-        };
-        if began.elapsed() >= LIVED {
-            back_off = BACK_OFF_FIRST;
         }
-        let pause = if lasting { LASTING_PAUSE } else { back_off };
-        // What stays as it is is said once.
-        if !lasting || told != why {
-            eprintln!("the {} {why}; starting it again in {} ms", role.name, pause.as_millis());
+    }
+
+    fn obey_while_none_runs(&mut self, order: Order) {
+        match order {
+            Order::Restart { program, tell } => {
+                self.role.program = program;
+                tell.send(()).ok();
+            }
+            Order::Succeed { tell, .. } => {
+                drop(tell.send(Err("has nobody to take over from at the moment".to_owned())));
+            }
         }
-        tracing::warn!(child = role.name, why, lasting, "died");
-        told.clone_from(&why);
-        died.send_modify(|deaths| *deaths = Deaths { times: deaths.times + 1, last: why, lasting });
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return,
-        }
-        back_off = (back_off * 2).min(BACK_OFF_MAX);
+    }
+
+    /// It ends by itself, or with everything.
+    fn linger(&mut self, process: Process) {
+        let (name, stop, grace) = (self.role.name, self.stop.clone(), self.grace.clone());
+        let log = self.role.log.clone();
+        self.lingering.spawn(async move {
+            tokio::select! {
+                ended = process.ended() => {
+                    let End { how, lasting: _ } = ended_how(&log, &process, ended);
+                    tracing::info!(child = name, pid = process.pid(), how, "the one before has ended");
+                }
+                () = stop.cancelled() => {
+                    let grace = *grace.borrow();
+                    end(name, &process, grace).await;
+                }
+            }
+        });
     }
 }
 
 /// Until it has ended, and then how, and whether it would only end in the same way again.
-async fn watch_over(role: &Role, process: &Process) -> (String, bool) {
+async fn watch_over(role: &Role, process: &Process) -> End {
     let mut beat = tokio::time::interval(LOG_BEAT);
     loop {
         tokio::select! {
-            ended = process.ended() => {
-                let lasting = |code: i32| code == i32::from(Exit::Invalid as u8);
-                let reaped = ended.and_then(|()| process.reap());
-                let code = reaped.as_ref().ok().and_then(|status| status.as_ref()?.exit_status());
-                let how = match reaped {
-                    Ok(Some(status)) => {
-                        match (status.exit_status(), status.terminating_signal()) {
-                            (Some(code), _) => {
-                                let how = format!("ended with code {code}");
-                                last_words(&role.log).map_or(how.clone(), |words| format!("{how} ({words})"))
-                            }
-                            (None, Some(signal)) => format!("was ended by signal {signal}"),
-                            (None, None) => "ended".to_owned(),
-                        }
-                    }
-                    Ok(None) => "ended".to_owned(),
-                    Err(error) => format!("is out of sight: {error}"),
-                };
-                return (how, code.is_some_and(lasting));
-            }
+            ended = process.ended() => return ended_how(&role.log, process, ended),
             _ = beat.tick() => {
                 // The supervisor's own grows as well, and has nobody else who looks after it.
                 let own = (role.name == "gateway").then(|| role.log.with_file_name("supervisor.log"));
@@ -225,6 +349,36 @@ async fn watch_over(role: &Role, process: &Process) -> (String, bool) {
                 }
             }
         }
+    }
+}
+
+/// How a child ended.
+pub(super) struct End {
+    pub(super) how: String,
+    /// It would only end in the same way again, until a person has done something.
+    lasting: bool,
+}
+
+impl End {
+    fn passing(how: String) -> Self {
+        Self { how, lasting: false }
+    }
+}
+
+/// Of a child that has ended, which is reaped by this.
+pub(super) fn ended_how(log: &Path, process: &Process, ended: io::Result<()>) -> End {
+    match ended.and_then(|()| process.reap()) {
+        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => {
+                let how = format!("ended with code {code}");
+                let how = last_words(log).map_or(how.clone(), |words| format!("{how} ({words})"));
+                End { how, lasting: code == i32::from(Exit::Invalid as u8) }
+            }
+            (None, Some(signal)) => End::passing(format!("was ended by signal {signal}")),
+            (None, None) => End::passing("ended".to_owned()),
+        },
+        Ok(None) => End::passing("ended".to_owned()),
+        Err(error) => End::passing(format!("is out of sight: {error}")),
     }
 }
 

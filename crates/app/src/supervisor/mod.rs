@@ -10,9 +10,13 @@ pub(crate) mod failures;
 mod keeper;
 mod listen;
 pub(crate) mod lock;
+mod orders;
+mod program;
 pub(crate) mod put_back;
 mod ready;
 pub(crate) mod state;
+pub(crate) mod succession;
+mod upgrade;
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -35,8 +39,10 @@ use self::{
     keeper::{Kept, Role},
     listen::{Entrance, control_listener},
     lock::Lock,
+    program::Program,
     ready::Ready,
     state::State,
+    upgrade::Upgrader,
 };
 use crate::{
     failure::{Exit, Failure, Outcome},
@@ -70,6 +76,7 @@ struct Reached {
 struct Serving {
     driver: Arc<ProcessDriver>,
     hosting: JoinHandle<()>,
+    upgrading: JoinHandle<()>,
     gateway: Kept,
     controller: Kept,
 }
@@ -144,17 +151,24 @@ impl Serving {
         let hosting = tokio::spawn(host::serve(driver.clone(), links));
 
         let port = entrance.address.port();
-        let gateway = Role::gateway(state, lock, entrance.listener, port);
-        let controller = Role::controller(state, lock, control.listener, port, entrance.by_address);
+        let program = Program::own().map_err(|error| failures::system("cannot find this program", &error))?;
+        let gateway = Role::gateway(state, lock, &program, entrance.listener, port);
+        let controller = Role::controller(state, lock, &program, control.listener, port, entrance.by_address);
         let gateway = gateway.map_err(|error| failures::system("cannot hand the listeners on", &error))?;
         let controller = controller.map_err(|error| failures::system("cannot hand the listeners on", &error))?;
-        Ok(Self { driver, hosting, gateway: Kept::keep(gateway), controller: Kept::keep(controller) })
+        let (gateway, controller) = (Kept::keep(gateway), Kept::keep(controller));
+        let socket = state.fresh_socket("supervisor.sock")?;
+        let links = UnixListener::bind(&socket).map_err(|error| failures::socket(&socket, &error))?;
+        let upgrader = Upgrader::new(gateway.handle(), controller.handle(), control.address, program);
+        let upgrading = tokio::spawn(upgrader.serve(links));
+        Ok(Self { driver, hosting, upgrading, gateway, controller })
     }
 
     /// The controller first, so that nobody starts what is being stopped; the gateway last, so that agents can
     /// still hand in what they finish.
     async fn end(self, signals: &mut Signals, stop_agents: bool) -> Outcome {
-        let Self { driver, hosting, gateway, controller } = self;
+        let Self { driver, hosting, upgrading, gateway, controller } = self;
+        upgrading.abort();
         let orderly = async {
             controller.end(CONTROLLER_GRACE).await;
             let left = if stop_agents { driver.stop_all(AGENTS_GRACE).await } else { Vec::new() };

@@ -66,6 +66,11 @@ async fn link_answers(socket: &Path) -> Result<(), String> {
     connected.map(drop).map_err(|error| error.to_string())
 }
 
+/// Whether the controller answers.
+pub(super) async fn api_is_there(api: SocketAddr) -> bool {
+    matches!(timeout(ANSWER_MAX, api_answers(api)).await, Ok(Ok(())))
+}
+
 /// Any HTTP answer will do: the connection alone says nothing, as the backlog takes it.
 async fn api_answers(api: SocketAddr) -> Result<(), String> {
     let ask = async {

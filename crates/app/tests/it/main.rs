@@ -18,5 +18,6 @@ mod soak_run;
 mod stores;
 mod tap;
 mod tasks;
+mod upgrade;
 mod verbs;
 mod world;

@@ -238,6 +238,10 @@ impl World {
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
     }
 
+    pub(crate) fn supervisor(&self) -> u32 {
+        self.serve.pid()
+    }
+
     /// The controller or the gateway.
     pub(crate) fn pid_of_child(&self, role: &str) -> Option<u32> {
         child(self.serve.pid(), role).and_then(|pid| u32::try_from(pid).ok())

@@ -84,6 +84,15 @@ impl Accounts {
         }
     }
 
+    /// A call of `agent` that never waited here holds a slot.
+    pub(super) fn adopted(&mut self, now: Nanos, agent: &AgentName) {
+        let floor = self.floor;
+        let account =
+            self.open.entry(agent.clone()).or_insert_with(|| Account { settled: floor, ..Account::default() });
+        account.running += 1;
+        account.started_sum += u128::from(now.0);
+    }
+
     /// A call of `agent` that was granted at `started` gave its slot back.
     pub(super) fn settled(&mut self, now: Nanos, agent: &AgentName, started: Nanos) {
         if let Some(account) = self.open.get_mut(agent) {

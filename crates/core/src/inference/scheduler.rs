@@ -37,6 +37,8 @@ pub struct Scheduler {
     switches: u64,
     pace: Pace,
     commands: VecDeque<Command>,
+    /// Another process decides from here on.
+    closed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +91,57 @@ impl Scheduler {
             switches: 0,
             pace: Pace { call_ms: 1000.0, load_ms: 1000.0 },
             commands: VecDeque::new(),
+            closed: false,
+        }
+    }
+
+    /// A call that the process before this one has in flight: it holds a slot and is charged to its agent until
+    /// [`Scheduler::finished`]. To be told before anything is asked for. What is in flight is of the model that is
+    /// loaded, as no two ever are.
+    pub fn adopt(&mut self, now: Nanos, call: CallId, agent: AgentName, model: ModelName) {
+        self.assume(now, model.clone());
+        self.accounts.adopted(now, &agent);
+        self.in_flight += 1;
+        self.calls.insert(call, Call { agent, model, granted: Some(now) });
+    }
+
+    /// The model that the process before this one left loaded. Ignored where more is known.
+    pub fn assume(&mut self, now: Nanos, model: ModelName) {
+        if matches!(self.resident, Resident::Unknown) {
+            self.resident = Resident::Loaded { model, proven: true, last_used: now, contended: None };
+        }
+    }
+
+    /// Grants and loads nothing any more. Returns the calls that wait, which are forgotten: whoever decides next is to
+    /// be asked for them. What is in flight, and a load that is under way, end here as they would have.
+    pub fn close(&mut self, now: Nanos) -> Vec<CallId> {
+        self.closed = true;
+        let waiting: Vec<CallId> =
+            self.calls.iter().filter(|(_, call)| call.granted.is_none()).map(|(&id, _)| id).collect();
+        for &call in &waiting {
+            self.finished(now, call);
+        }
+        waiting
+    }
+
+    /// What holds a slot.
+    pub fn in_flight(&self) -> impl Iterator<Item = (CallId, &AgentName, &ModelName)> {
+        self.calls.iter().filter(|(_, call)| call.granted.is_some()).map(|(&id, call)| (id, &call.agent, &call.model))
+    }
+
+    /// The model that is being loaded.
+    pub fn loading(&self) -> Option<&ModelName> {
+        match &self.resident {
+            Resident::Loading { model, .. } => Some(model),
+            Resident::Unknown | Resident::Loaded { .. } => None,
+        }
+    }
+
+    /// The model that is loaded, as far as is known.
+    pub fn resident(&self) -> Option<&ModelName> {
+        match &self.resident {
+            Resident::Loaded { model, proven: true, .. } => Some(model),
+            Resident::Unknown | Resident::Loading { .. } | Resident::Loaded { .. } => None,
         }
     }
 
@@ -166,7 +219,7 @@ impl Scheduler {
     }
 
     fn advance(&mut self, now: Nanos) {
-        while self.advance_once(now) {}
+        while !self.closed && self.advance_once(now) {}
     }
 
     /// One grant or one load; false if there is nothing to do until something happens.

@@ -3,3 +3,5 @@
 
 pub mod driver;
 pub mod gateway;
+pub mod heir;
+pub mod supervisor;

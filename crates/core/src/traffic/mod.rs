@@ -4,10 +4,11 @@
 //! [`Change`]s; the shell writes them in one transaction before it acts on them or answers, so that what was
 //! promised is what is stored. [`Snapshot`] is the meaning of the changes: what is left after all of them.
 //! [`Claims`] and [`Silence`] are the parts that many threads share without a lock. [`Streaks`] remembers in which
-//! order what was taken ended.
+//! order what was taken ended. [`handover`] is the order in which one gateway gives way to the next.
 
 mod change;
 mod claim;
+pub mod handover;
 mod lines;
 mod machine;
 mod outcome;

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     id::{AgentName, Side},
     observation::Signs,
@@ -12,7 +14,8 @@ use crate::{
 
 use super::{change::LeaseEnd, task::Report};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Good,
     Bad,
@@ -68,6 +71,16 @@ impl Streaks {
             return 0;
         }
         self.failures.get(&(agent.clone(), served)).copied().unwrap_or_default()
+    }
+
+    /// Everything that is remembered, for another process.
+    pub fn all(&self) -> impl Iterator<Item = (&AgentName, Side, u64)> {
+        self.failures.iter().map(|((agent, side), &failures)| (agent, *side, failures))
+    }
+
+    /// What another process remembered.
+    pub fn recall(&mut self, agent: AgentName, served: Side, failures: u64) {
+        self.failures.insert((agent, served), failures);
     }
 
     /// What was green counts as blue from here on, and so does its past.

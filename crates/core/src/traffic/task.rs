@@ -142,7 +142,8 @@ pub struct Granted {
 }
 
 /// What an agent says of a task it held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Report {
     Completed {
         /// Carried less than a result must: stored as it is, observed as a failure (R91).
@@ -152,7 +153,7 @@ pub enum Report {
 }
 
 /// A report with what its agent says beside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     pub report: Report,
     /// Of which attempt, where the agent says so.

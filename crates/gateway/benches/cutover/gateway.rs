@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
@@ -112,6 +113,8 @@ pub(crate) fn serve(state: &Path) -> anyhow::Result<()> {
         listener,
         store: state.join("gateway.sqlite"),
         link: state.join("gateway.sock"),
+        heir: state.join("heir-bench"),
+        finish_within: Duration::ZERO,
         port,
         spec,
         threads: thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX)),

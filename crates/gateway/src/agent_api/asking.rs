@@ -40,7 +40,8 @@ impl Question {
     }
 }
 
-/// A task for the instance, waited for as long as the question says, or until the gateway stops.
+/// A task for the instance, waited for as long as the question says, or until the gateway stops or
+/// gives way to another.
 pub(super) async fn task(asked: Asked<'_>, question: &Question) -> Result<Option<HandedOut>, Response> {
     let Asked { door, target, .. } = asked;
     target.work.sign(door.board.clock.mono());
@@ -48,9 +49,10 @@ pub(super) async fn task(asked: Asked<'_>, question: &Question) -> Result<Option
         door.board.tell(GatewayEvent::Polled { instance: target.card.instance });
     }
     let _waiting = target.work.asking(door.board.clock);
+    let parting = door.gate.parting();
     tokio::select! {
         answered = answer(asked, question) => answered,
-        () = door.stop.cancelled() => Ok(None),
+        () = parting.cancelled() => Ok(None),
     }
 }
 

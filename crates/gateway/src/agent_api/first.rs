@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(super) async fn register(asked: Asked<'_>, request: Request) -> Result<Response, Response> {
-    let bytes = intake::read(request.into_body(), limits::NOTICE_BYTES).await?;
+    let (_, bytes) = intake::read(request, limits::NOTICE_BYTES).await?;
     let fields: Map<String, Value> = intake::parse(&bytes)?;
     registered(asked, fields.get("max_concurrent_tasks")).await?;
     Ok(asked.or_of_backend(Method::POST, bytes, body::json(StatusCode::OK, &Word { status: "registered" })).await)
@@ -43,7 +43,7 @@ fn whole(number: &Value) -> Option<u64> {
 }
 
 pub(super) async fn heartbeat(asked: Asked<'_>, request: Request) -> Result<Response, Response> {
-    let bytes = intake::read(request.into_body(), limits::NOTICE_BYTES).await?;
+    let (_, bytes) = intake::read(request, limits::NOTICE_BYTES).await?;
     beat(asked, &bytes)?;
     Ok(asked.or_of_backend(Method::POST, bytes, body::json(StatusCode::OK, &Word { status: "ok" })).await)
 }
@@ -76,8 +76,7 @@ pub(super) async fn next(asked: Asked<'_>, agent_type: &str, request: &Request) 
 }
 
 pub(super) async fn progress(asked: Asked<'_>, request: Request) -> Result<Response, Response> {
-    let (head, body) = request.into_parts();
-    let bytes = intake::read(body, limits::TASK_BYTES).await?;
+    let (head, bytes) = intake::read(request, limits::TASK_BYTES).await?;
     let said = Said::of(&head.headers, &bytes)?;
     gets_on(asked, said.task_id()?, &said).await
 }
@@ -108,8 +107,7 @@ pub(super) async fn gets_on(
 
 pub(super) async fn complete(asked: Asked<'_>, request: Request) -> Result<Response, Response> {
     asked.target.work.sign(asked.door.board.clock.mono());
-    let (head, body) = request.into_parts();
-    let bytes = intake::read(body, limits::TASK_BYTES).await?;
+    let (head, bytes) = intake::read(request, limits::TASK_BYTES).await?;
     let said = Said::of(&head.headers, &bytes)?;
     let (id, status) = (said.task_id()?, said.status()?);
     let rule = asked.door.board.result_rule(&asked.target.card.agent);

@@ -21,6 +21,7 @@ pub(crate) use self::{
 use crate::{
     body::{self, Request, Response},
     door::Door,
+    heir::gate::Visit,
     problem::{method_not_allowed, problem},
     relay,
     target::Target,
@@ -108,7 +109,8 @@ pub(crate) async fn answer(door: &Arc<Door>, target: &Arc<Target>, path: &PathAn
     }
     // Needed only where the backend is asked too.
     let headers = door.backend.as_ref().map(|_| relay::passed(request.headers())).unwrap_or_default();
-    let asked = Asked { door, target, path, headers: &headers };
+    let visit = Visit::of(&request);
+    let asked = Asked { door, target, path, headers: &headers, visit: visit.as_deref() };
     let answered = match call {
         Call::Register => first::register(asked, request).await,
         Call::Heartbeat => first::heartbeat(asked, request).await,
@@ -133,6 +135,7 @@ struct Asked<'a> {
     path: &'a PathAndQuery,
     /// Those that the backend gets too.
     headers: &'a HeaderMap,
+    visit: Option<&'a Visit>,
 }
 
 impl Asked<'_> {
@@ -140,6 +143,8 @@ impl Asked<'_> {
     async fn or_of_backend(self, method: Method, body: bytes::Bytes, ours: Response) -> Response {
         match &self.door.backend {
             Some(backend) if self.is_active() => {
+                // What is ours is done.
+                self.visit.inspect(|visit| visit.step_out());
                 backend.notice(method, self.path, self.headers, body).await.unwrap_or(ours)
             }
             Some(_) | None => ours,

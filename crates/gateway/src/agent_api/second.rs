@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(super) async fn register(asked: Asked<'_>, request: Request) -> Result<Response, Response> {
-    let bytes = intake::read(request.into_body(), limits::NOTICE_BYTES).await?;
+    let (_, bytes) = intake::read(request, limits::NOTICE_BYTES).await?;
     let fields: Map<String, Value> = intake::parse(&bytes)?;
     let places = fields.get("max_concurrent_tasks").or_else(|| fields.get("config")?.get("max_concurrent_tasks"));
     first::registered(asked, places).await?;
@@ -31,7 +31,7 @@ pub(super) async fn register(asked: Asked<'_>, request: Request) -> Result<Respo
 
 pub(super) async fn heartbeat(asked: Asked<'_>, name: &str, request: Request) -> Result<Response, Response> {
     is_own(asked, name)?;
-    let bytes = intake::read(request.into_body(), limits::NOTICE_BYTES).await?;
+    let (_, bytes) = intake::read(request, limits::NOTICE_BYTES).await?;
     first::beat(asked, &bytes)?;
     Ok(asked.or_of_backend(Method::POST, bytes, body::json(StatusCode::OK, &Word { status: "ok" })).await)
 }
@@ -77,8 +77,7 @@ async fn has_room(asked: Asked<'_>, places: Option<u32>) -> Result<bool, Respons
 pub(super) async fn status(asked: Asked<'_>, id: &str, request: Request) -> Result<Response, Response> {
     asked.target.work.sign(asked.door.board.clock.mono());
     let id = decoded(id).map(TaskId::new).ok_or_else(|| bad("the id in the path is not text"))?;
-    let (head, body) = request.into_parts();
-    let bytes = intake::read(body, limits::TASK_BYTES).await?;
+    let (head, bytes) = intake::read(request, limits::TASK_BYTES).await?;
     let said = Said::of(&head.headers, &bytes)?;
     if said.id("task_id")?.is_some_and(|named| named != id) {
         return Err(bad("task_id is not the id in the path"));

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bellwether_core::traffic::{TaskId, Traffic};
+use bellwether_core::{
+    port::heir::Late,
+    traffic::{TaskId, Traffic},
+};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -21,7 +24,7 @@ use crate::{
     door::House,
     hop, limits,
     pool::Pool,
-    target::Target,
+    target::{Target, UnderWay},
     work::CallSigns,
 };
 
@@ -34,6 +37,7 @@ pub(super) struct Errand {
     pub(super) pool: Arc<Pool<Full<Bytes>>>,
     pub(super) target: Arc<Target>,
     pub(super) task: HandedOut,
+    pub(super) _under_way: UnderWay,
 }
 
 pub(super) enum Ended {
@@ -179,6 +183,12 @@ impl Errand {
                     return;
                 }
                 Err(_) if over.is_cancelled() => return,
+                Err(_) if self.house.desk.is_closed() => {
+                    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+                    let (result, checkpoint) = (text(result), checkpoint.map(text));
+                    let late = Late::Answered { id: id.clone(), by, told, result, checkpoint };
+                    return self.house.desk.leave(late);
+                }
                 Err(_) => sleep(limits::COURIER_WAIT).await,
             }
         }

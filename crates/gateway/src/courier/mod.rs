@@ -34,8 +34,9 @@ use crate::{
     target::Target,
 };
 
-/// Runs the couriers, and sends the letters of relayed tasks, until the gateway stops.
-pub(crate) fn run(house: &Arc<House>, stop: &CancellationToken) -> io::Result<()> {
+/// Runs the couriers, and sends the letters of relayed tasks, until the gateway stops or gives way.
+pub(crate) fn run(house: &Arc<House>) -> io::Result<()> {
+    let stop = &house.leaving;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { tokio::join!(Couriers::new(house.clone()).run(stop), relay::post::run(house, stop)) });
     Ok(())
@@ -72,6 +73,12 @@ impl Couriers {
             self.pool.sweep();
         }
         self.tracker.close();
+        // What is under way when another gateway takes over comes to its end here.
+        tokio::select! {
+            () = self.tracker.wait() => {}
+            () = self.house.stop.cancelled() => {}
+            () = self.house.cut_all.cancelled() => {}
+        }
         if timeout(limits::SHUTDOWN_GRACE, self.tracker.wait()).await.is_err() {
             tracing::warn!(couriers = self.tracker.len(), "cut at the end of the grace for a stop");
         }
@@ -116,7 +123,12 @@ struct Courier {
 
 impl Courier {
     async fn run(self) {
-        // What the instance holds from before this process was in requests that ended with it.
+        // What an older gateway brings to the instance comes to its end there.
+        tokio::select! {
+            () = self.house.board.legacy.errands_over(self.target.card.instance) => {}
+            () = self.end.cancelled() => return,
+        }
+        // What else the instance holds from before this process was in requests that ended with it.
         self.give_back().await;
         let mut errands = JoinSet::new();
         let (mut unreached, mut idle) = (limits::COURIER_WAIT, limits::COURIER_WAIT);
@@ -181,7 +193,8 @@ impl Courier {
     }
 
     fn errand(&self, task: HandedOut) -> Errand {
-        Errand { house: self.house.clone(), pool: self.pool.clone(), target: self.target.clone(), task }
+        let (house, pool, target) = (self.house.clone(), self.pool.clone(), self.target.clone());
+        Errand { house, pool, _under_way: target.errand(), target, task }
     }
 }
 

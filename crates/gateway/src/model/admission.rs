@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Instant,
 };
@@ -17,9 +17,15 @@ use std::{
 use bellwether_core::{
     id::{AgentName, ModelName},
     inference::{CallId, Command, Limits, Refused, Scheduler},
+    port::heir::CallHeld,
     time::Nanos,
 };
 use tokio::sync::{mpsc, oneshot};
+
+use super::InFlight;
+
+/// The account that a load of another gateway is charged to: nobody's.
+const LOADING: &str = "load";
 
 /// Figures that other threads read.
 #[derive(Debug, Default)]
@@ -28,6 +34,8 @@ pub(super) struct Board {
     pub(super) slots_peak: AtomicU32,
     pub(super) calls_waiting: AtomicU32,
     pub(super) model_switches: AtomicU32,
+    /// Another gateway grants the slots. Said before any waiting call is sent back.
+    pub(super) closed: AtomicBool,
 }
 
 pub(super) struct Admission {
@@ -42,6 +50,8 @@ struct Desk {
     callers: HashMap<CallId, oneshot::Sender<()>>,
     next: u64,
     switches_shown: u64,
+    /// Calls of another gateway, by its numbers.
+    adopted: HashMap<u64, CallId>,
 }
 
 impl Admission {
@@ -49,7 +59,7 @@ impl Admission {
     pub(super) fn new(limits: Limits, board: Arc<Board>) -> (Rc<Self>, mpsc::Receiver<ModelName>) {
         let (loads, to_load) = mpsc::channel(1);
         let scheduler = Scheduler::new(limits);
-        let desk = Desk { scheduler, callers: HashMap::new(), next: 0, switches_shown: 0 };
+        let desk = Desk { scheduler, callers: HashMap::new(), next: 0, switches_shown: 0, adopted: HashMap::new() };
         (Rc::new(Self { desk: RefCell::new(desk), origin: Instant::now(), board, loads }), to_load)
     }
 
@@ -66,6 +76,64 @@ impl Admission {
         };
         self.obey();
         Ok(Permit { admission: Rc::clone(self), call, granted })
+    }
+
+    /// Exactly these calls of another gateway hold slots here.
+    pub(super) fn hold(&self, calls: &[CallHeld], resident: Option<ModelName>) {
+        {
+            let mut desk = self.desk.borrow_mut();
+            let now = self.now();
+            let Desk { scheduler, next, adopted, .. } = &mut *desk;
+            for CallHeld { number, agent, model } in calls {
+                adopted.entry(*number).or_insert_with(|| {
+                    let call = CallId(*next);
+                    *next += 1;
+                    scheduler.adopt(now, call, agent.clone(), model.clone());
+                    call
+                });
+            }
+            let ended = adopted.extract_if(|number, _| calls.iter().all(|call| call.number != *number));
+            ended.for_each(|(_, call)| scheduler.finished(now, call));
+            if let Some(model) = resident {
+                scheduler.assume(now, model);
+            }
+        }
+        self.obey();
+    }
+
+    /// Those who wait are no longer waited for here.
+    pub(super) fn close(&self) {
+        self.board.closed.store(true, Ordering::Release);
+        {
+            let mut desk = self.desk.borrow_mut();
+            for call in desk.scheduler.close(self.now()) {
+                desk.callers.remove(&call);
+            }
+        }
+        self.obey();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.board.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn in_flight(&self) -> InFlight {
+        let desk = self.desk.borrow();
+        let held = |(CallId(number), agent, model): (CallId, &AgentName, &ModelName)| CallHeld {
+            number,
+            agent: agent.clone(),
+            model: model.clone(),
+        };
+        // A load is at the model server as any call is.
+        let load = desk.scheduler.loading().map(|model| CallHeld {
+            number: u64::MAX,
+            agent: AgentName::new(LOADING),
+            model: model.clone(),
+        });
+        InFlight {
+            calls: desk.scheduler.in_flight().map(held).chain(load).collect(),
+            resident: desk.scheduler.resident().cloned(),
+        }
     }
 
     pub(super) fn loaded(&self, model: &ModelName, ok: bool) {

@@ -14,6 +14,7 @@ use bellwether_core::{
     id::ModelName,
     inference::{Limits, NotPermitted},
     observation::Calls,
+    port::heir::CallHeld,
     time::Millis,
 };
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use tokio::{
 };
 
 use super::{
+    InFlight,
     admission::{Admission, Board},
     dialect::Dialect,
     exchange::{self, Outcome, Passed, Unanswered},
@@ -65,6 +67,19 @@ pub(super) struct Call {
     pub(super) answer: oneshot::Sender<Response>,
 }
 
+/// What the thread is told.
+pub(super) enum Word {
+    Call(Box<Call>),
+    /// What another gateway has in flight, and the model that it left loaded.
+    Hold {
+        calls: Vec<CallHeld>,
+        resident: Option<ModelName>,
+    },
+    /// Another gateway grants the slots from here on.
+    Close(oneshot::Sender<()>),
+    InFlight(oneshot::Sender<InFlight>),
+}
+
 /// Where the thread writes down what it sees.
 #[derive(Clone)]
 pub(crate) struct Books {
@@ -86,27 +101,34 @@ pub(super) async fn run(
     limits: Limits,
     board: Arc<Board>,
     books: Books,
-    calls: mpsc::Receiver<Call>,
+    words: mpsc::Receiver<Word>,
 ) {
     let (admission, to_load) = Admission::new(limits, board);
     let owner = Rc::new(Owner { upstream, admission, reading: Semaphore::new(READING_MAX), books });
     LocalSet::new()
         .run_until(async {
             tokio::task::spawn_local(load_all(Rc::clone(&owner), to_load));
-            accept(&owner, calls).await;
+            accept(&owner, words).await;
         })
         .await;
 }
 
-async fn accept(owner: &Rc<Owner>, mut calls: mpsc::Receiver<Call>) {
+async fn accept(owner: &Rc<Owner>, mut words: mpsc::Receiver<Word>) {
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            call = calls.recv() => {
-                let Some(call) = call else { return };
-                tokio::task::spawn_local(serve(Rc::clone(owner), call));
-            }
+            word = words.recv() => match word {
+                Some(Word::Call(call)) => drop(tokio::task::spawn_local(serve(Rc::clone(owner), *call))),
+                Some(Word::Hold { calls, resident }) => owner.admission.hold(&calls, resident),
+                Some(Word::Close(tell)) => {
+                    owner.admission.close();
+                    tell.send(()).ok();
+                }
+                // Who asked may be gone.
+                Some(Word::InFlight(tell)) => drop(tell.send(owner.admission.in_flight())),
+                None => return,
+            },
             _ = sweep.tick() => owner.upstream.drop_stale(),
         }
     }
@@ -191,6 +213,9 @@ async fn admit(
         Ok(pass) => pass,
         Err(refused) => return account.refuse(answer, dialect.not_permitted(refused)),
     };
+    if owner.admission.is_closed() {
+        return;
+    }
     let mut permit = match owner.admission.enqueue(account.caller.agent.clone(), model) {
         Ok(permit) => permit,
         Err(refused) => return account.refuse(answer, dialect.refused(refused)),
@@ -205,6 +230,10 @@ async fn admit(
     drop(excused);
     account.waited(enqueued.elapsed());
     if !granted {
+        if owner.admission.is_closed() && !answer.is_closed() {
+            // Unanswered it goes back, and on to whoever grants the slots; there it is counted.
+            return;
+        }
         account.count(|calls| calls.cancelled += 1);
         return;
     }

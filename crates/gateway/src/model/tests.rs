@@ -67,7 +67,9 @@ impl Front {
                                 hold: None,
                             };
                             let path = request.uri().path_and_query().unwrap().as_str().to_owned();
-                            Ok::<_, std::convert::Infallible>(model.serve(caller, &path, request).await)
+                            Ok::<_, std::convert::Infallible>(
+                                model.serve(caller, &path, request).await.expect("the slots stay here"),
+                            )
                         }
                     });
                     hyper::server::conn::http1::Builder::new()

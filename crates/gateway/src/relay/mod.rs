@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use bellwether_core::{id::InstanceId, time::Millis, traffic::TaskId};
+use bellwether_core::{id::InstanceId, port::heir::Late, time::Millis, traffic::TaskId};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{
@@ -39,6 +39,7 @@ use crate::{
     desk::{Ask, HandedOut, TakenIn},
     door::Door,
     guard::{Ended, Guarded},
+    heir::gate::Visit,
     hop, limits,
     problem::{method_not_allowed, problem, unavailable},
     target::Target,
@@ -143,6 +144,7 @@ impl Backend {
     /// What is not ours goes to the backend and back as it is, unbuffered.
     pub(crate) async fn pass_on(&self, target: &Arc<Target>, path: &PathAndQuery, request: Request) -> Response {
         let claim = target.hold();
+        Visit::of(&request).inspect(|visit| visit.step_out());
         let cut = target.cut_token();
         let (head, incoming) = request.into_parts();
         let headers = passed(&head.headers);
@@ -278,6 +280,10 @@ async fn take_in(door: &Door, instance: InstanceId, id: TaskId, body: Vec<u8>) {
     loop {
         let (this, given) = (id.clone(), body.clone());
         match door.desk.ask(|tell| Ask::TakeIn { instance, id: this, body: given, tell }).await {
+            Err(_) if door.desk.is_closed() => {
+                let body = String::from_utf8_lossy(&body).into_owned();
+                return door.desk.leave(Late::Given { instance, id, body });
+            }
             Ok(TakenIn::Refused) | Err(_) => {
                 tracing::warn!(task = %id, "a task of the backend cannot be taken in yet");
                 sleep(Duration::from_secs(1)).await;

@@ -70,16 +70,16 @@ fn full(retry_after: Millis) -> Response {
     retry_later(StatusCode::TOO_MANY_REQUESTS, secs, detail)
 }
 
-/// Asks; where there is nothing yet and the asker would wait, for as long as it would and the gateway goes on.
+/// Asks; where there is nothing yet and the asker would wait, for as long as it would and the gateway goes on here.
 async fn poll<T>(door: &Door, wait: Duration, ask: impl Fn(bool, Tell<T>) -> Ask) -> Result<T, Response> {
     if !wait.is_zero() {
-        let _place = place(door)?;
+        let (_place, parting) = (place(door)?, door.gate.parting());
         let answer = timeout(wait, door.desk.ask(|tell| ask(true, tell)));
         tokio::select! {
             answered = answer => if let Ok(answered) = answered {
                 return answered.map_err(|Unavailable| unavailable());
             },
-            () = door.stop.cancelled() => {}
+            () = parting.cancelled() => {}
         }
     }
     door.desk.ask(|tell| ask(false, tell)).await.map_err(|Unavailable| unavailable())

@@ -1,7 +1,8 @@
 //! Server-sent events, as the HTML standard has them.
 //!
 //! A stream takes one of the places of those who wait. It asks for the next event when the one before was taken, so
-//! that a slow reader costs no memory, and it ends with its reader or with the gateway.
+//! that a slow reader costs no memory, and it ends with its reader, or when the gateway stops or gives way
+//! to another.
 
 use std::convert::Infallible;
 
@@ -26,7 +27,7 @@ pub(super) trait Source: Send + 'static {
 }
 
 pub(super) fn events(door: &Door, place: OwnedSemaphorePermit, source: impl Source) -> Response {
-    let stream = Stream { source, stop: door.stop.clone(), began: false, _place: place };
+    let stream = Stream { source, stop: door.gate.parting(), began: false, _place: place };
     let pieces = unfold(stream, |mut stream| async {
         let piece = stream.piece().await?;
         Some((Ok::<_, Infallible>(Frame::data(piece)), stream))

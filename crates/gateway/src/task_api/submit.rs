@@ -32,7 +32,7 @@ pub(super) struct Submitted<'a> {
 pub(super) async fn submit(door: &Door, request: Request) -> Result<Response, Response> {
     let wrong = |detail: String| problem(StatusCode::BAD_REQUEST, &detail);
     let key = key(request.headers()).map_err(wrong)?;
-    let fields = intake::json(request.into_body(), limits::TASK_BYTES).await?;
+    let fields = intake::json(request, limits::TASK_BYTES).await?;
     let submission = submission(fields, key).map_err(wrong)?;
     let id = submission.task.id.clone();
     let answer = door.desk.ask(|tell| Ask::Submit(submission, tell)).await.map_err(|Unavailable| unavailable())?;

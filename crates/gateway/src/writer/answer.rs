@@ -109,6 +109,7 @@ impl Writer {
                 let answer = self.intent(now, intent)?;
                 self.reply(tell, answer);
             }
+            Ask::Close => self.closing = true,
             Ask::Spool(seconds, tell) => {
                 let numbered = self.spool(seconds)?;
                 self.reply(tell, numbered);

@@ -10,7 +10,7 @@ use super::{Writer, answer};
 use crate::{observe::Key, store::StoreError, table::Table};
 
 impl Writer {
-    /// The first table of this process. Requests of before are gone; leases are not.
+    /// The first table of this process. Requests of before are gone, or with an older gateway; leases are not.
     pub(super) fn publish_restored(&mut self) {
         self.publish_table(&[]);
         let table = self.board.table.load_full();
@@ -20,9 +20,12 @@ impl Writer {
             let held = self.traffic.held_by(target.card.instance);
             let is_active = self.traffic.fence_of(target.card.instance).is_some();
             target.began_before(!held.is_empty());
-            if is_active || !held.is_empty() {
+            let is_lent = self.board.legacy.has(target.card.instance);
+            if is_active || is_lent || !held.is_empty() {
                 target.open(self.traffic.generation(), now);
             }
+            // Before it is retired: what an older gateway still has of it keeps it from being empty.
+            self.board.legacy.hold(target);
             for id in held {
                 target.work.lease_began(id.clone(), now);
                 self.claims.insert(id.clone(), target.hold());

@@ -6,6 +6,7 @@ mod agent;
 mod bad_input;
 mod courier;
 mod dialects;
+mod handover;
 mod held;
 mod identity;
 mod model_calls;

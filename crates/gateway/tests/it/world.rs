@@ -68,6 +68,11 @@ pub(crate) struct World {
     spec: Spec,
     scratch: Scratch,
     generation: u64,
+    /// Gateways that gave way.
+    elders: Vec<Running>,
+    /// Gateways that were started.
+    started: u32,
+    pub(crate) finish_within: Duration,
 }
 
 struct Running {
@@ -106,6 +111,9 @@ impl World {
             spec,
             scratch: Scratch::new(),
             generation: 0,
+            elders: Vec::new(),
+            started: 0,
+            finish_within: Duration::from_secs(60),
         };
         world.start().await;
         world
@@ -138,20 +146,57 @@ impl World {
             listener: self.listener.try_clone().unwrap(),
             store: self.store(),
             link: self.scratch.path().join("gateway.sock"),
+            heir: self.heir_socket(),
+            finish_within: self.finish_within,
             port: self.address.port(),
             spec: self.spec.clone(),
             threads: 2,
         }
     }
 
+    /// Of the gateway that was started last.
+    pub(crate) fn heir_socket(&self) -> PathBuf {
+        self.scratch.path().join(format!("heir-{}", self.started))
+    }
+
+    /// A new gateway takes the place of the one that serves.
+    pub(crate) async fn hand_over(&mut self) {
+        self.elders.extend(self.gateway.take());
+        self.start().await;
+    }
+
+    /// Every gateway that gave way has ended by itself.
+    pub(crate) async fn elders_gone(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        for elder in std::mem::take(&mut self.elders) {
+            while !elder.thread.is_finished() {
+                assert!(Instant::now() < deadline, "an elder does not end");
+                sleep(Duration::from_millis(5)).await;
+            }
+            elder.thread.join().unwrap().unwrap();
+        }
+    }
+
+    /// Gateways that gave way are ended before they have finished.
+    pub(crate) async fn end_elders(&mut self) {
+        self.elders.iter().for_each(|elder| elder.stop.cancel());
+        self.elders_gone().await;
+    }
+
     pub(crate) async fn start(&mut self) {
+        self.started += 1;
         let config = self.config();
-        let link = config.link.clone();
+        let (link, serves) = (config.link.clone(), config.heir.clone());
         let stop = CancellationToken::new();
         let told = stop.clone();
         let thread = std::thread::spawn(move || bellwether_gateway::run(config, told));
         let (name, version) = PROTOCOL;
         let deadline = Instant::now() + PATIENCE;
+        // Until then the link is that of the one before.
+        while !serves.exists() && !thread.is_finished() {
+            assert!(Instant::now() < deadline, "the gateway does not serve");
+            sleep(Duration::from_millis(2)).await;
+        }
         let (client, events) = loop {
             match Client::connect(&link, Hello::new(name, version)).await {
                 Ok(both) => break both,
@@ -243,7 +288,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Some(gateway) = self.gateway.take() {
+        for gateway in self.elders.drain(..).chain(self.gateway.take()) {
             gateway.stop.cancel();
             if gateway.thread.join().is_err() && !std::thread::panicking() {
                 panic!("the gateway panicked");

@@ -353,3 +353,5 @@ fn refusals_say_when_to_come_back() {
     assert_eq!(refused.bound, Bound::Total);
     assert!((1_000..=60_000).contains(&refused.retry_after.0), "{}", refused.retry_after);
 }
+
+mod adopted;
