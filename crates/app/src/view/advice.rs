@@ -180,7 +180,8 @@ fn rolled_back(rollout: &RolloutView) -> Vec<String> {
             lines.push("Make room on the disk of the state directory, then start again.".to_owned())
         }
         Trigger::WindowClosed { .. } => {
-            lines.push("Start again with a longer window (rollout.window), or where bakes are not extended.".to_owned())
+            lines
+                .push("Start again with a longer window (rollout.window), or where bakes are not extended.".to_owned());
         }
         Trigger::Alarm(alarm) if alarm.shared => lines.push(format!(
             "Mend that, and start again: blue suffered as well, so release {} need not be at fault.",

@@ -147,13 +147,13 @@ pub(super) fn time(text: &str) -> Result<Time, BadFigure> {
 fn week_time(text: &str) -> Result<WeekTime, BadFigure> {
     let bad = |cause: String| BadFigure { cause, help: "write a day and a time such as \"Fri 16:00\"".to_owned() };
     let (day, time) = text.split_once(' ').ok_or_else(|| bad("it is not a day and a time".to_owned()))?;
-    let matches = |known: &&str| {
+    let matches = |known: &str| {
         let long_enough = day.len() >= 3 && day.len() <= known.len();
         long_enough && day.is_char_boundary(3) && known[..day.len()].eq_ignore_ascii_case(day)
     };
     let day = DAYS
         .iter()
-        .position(|known| day.is_ascii() && matches(&known))
+        .position(|known| day.is_ascii() && matches(known))
         .ok_or_else(|| bad(format!("{day:?} is not a day of the week")))?;
     let minute = of_day(time.trim()).map_err(|cause| bad(cause.to_owned()))?;
     Ok(WeekTime { day: u8::try_from(day).unwrap_or_default(), minute })
