@@ -112,6 +112,17 @@ struct Decisions {
     replies: Vec<Box<dyn FnOnce() + Send>>,
 }
 
+impl Decisions {
+    /// A refusal has nothing to wait for; what was decided is told once it is durable.
+    fn answer<T: Send + 'static>(&mut self, to: oneshot::Sender<Result<T, Refusal>>, answer: Result<T, Refusal>) {
+        // Whoever asked may have stopped waiting.
+        match answer {
+            Ok(_) => self.replies.push(Box::new(move || drop(to.send(answer)))),
+            Err(_) => drop(to.send(answer)),
+        }
+    }
+}
+
 impl Reactor {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         if !self.machine.is_declared() {
@@ -169,12 +180,12 @@ impl Reactor {
                 Input::Start { plan, by, reply } => {
                     self.effects.launcher.learn(&plan.revisions);
                     let started = self.start(plan, by, &mut decisions);
-                    decisions.replies.push(Box::new(move || drop(reply.send(started))));
+                    decisions.answer(reply, started);
                 }
                 Input::Verb { verb, reply } => {
                     let allowed = self.may_ask(&verb);
                     let result = allowed.and_then(|()| self.try_step(Event::Verb(verb), &mut decisions));
-                    decisions.replies.push(Box::new(move || drop(reply.send(result))));
+                    decisions.answer(reply, result);
                 }
                 Input::Watch { rollout, prepared } => {
                     let alarms = self.watching.prepared(rollout, prepared);
