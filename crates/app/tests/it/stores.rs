@@ -289,14 +289,19 @@ impl Drop for Disk {
 #[test]
 fn on_a_full_disk_a_rollout_pauses_and_its_way_back_goes_to_the_end() {
     let Some(disk) = Disk::mount("full", 96) else { return };
-    let world = World::start_in(disk.0.clone(), &Setup::default());
+    let fast = Setup::default();
+    let slow = Setup { fleet: fast.fleet.replace("bake: 2s", "bake: 5m"), ..fast };
+    let world = World::start_in(disk.0.clone(), &slow);
     let load = world.load();
     world.start_rollout();
     world.until("some are on green", |status| {
         status["agents"].as_array().expect("agents").iter().any(|agent| agent["serving"] == "green")
     });
-    disk.fill();
-    let status = world.until("it waits for room", |status| status["rollout"]["paused"]["reason"] == "disk_full");
+    // Whoever fills a disk takes what is given back to it as well.
+    let status = world.until("it waits for room", |status| {
+        disk.fill();
+        status["rollout"]["paused"]["reason"] == "disk_full"
+    });
     assert!(status["disk"].as_str().is_some_and(|why| why.contains("journal")), "{status:#}");
     disk.fill();
     eventually("new tasks are refused", || {
