@@ -138,7 +138,7 @@ fn rolled_back(rollout: &RolloutView) -> Vec<String> {
     match &record.trigger {
         Trigger::Operator { .. } | Trigger::Drill => {}
         Trigger::Unrecorded { .. } => {
-            lines.push("Make room on the disk of the state directory, then start again.".to_owned())
+            lines.push("Make room on the disk of the state directory, then start again.".to_owned());
         }
         Trigger::Alarm(alarm) if alarm.shared => lines.push(format!(
             "Mend that, and start again: blue suffered as well, so release {} need not be at fault.",

@@ -144,7 +144,7 @@ impl Reactor {
                 if self.disk.is_behind() {
                     tokio::time::sleep(record::TRY_AGAIN).await;
                 } else {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             };
             let mut batch = Vec::new();
