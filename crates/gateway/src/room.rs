@@ -9,6 +9,8 @@ use bellwether_store::{Reserve, free_bytes};
 const RESERVE: &str = "gateway.reserve";
 /// The disk counts as full until so much more than what is held back is free.
 const MARGIN_BYTES: u64 = 16 << 20;
+/// With less than this free it is not even tried to store one-second records.
+const TRY_BYTES: u64 = 256 << 10;
 
 pub(crate) struct Room {
     directory: PathBuf,
@@ -51,6 +53,18 @@ impl Room {
             tracing::error!(%error, "what was held back cannot be given back to the disk");
             false
         })
+    }
+
+    /// The same for what an intent may need more. Half of it stays.
+    pub(crate) fn give_back_half(&mut self) -> bool {
+        self.reserve.held() > self.wanted / 2 && self.give_back()
+    }
+
+    /// Nothing is left for what is not an intent: to try would only cost a reading of the whole store.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.full
+            && self.reserve.held() <= self.wanted / 2
+            && free_bytes(&self.directory).is_ok_and(|free| free < TRY_BYTES)
     }
 
     /// Whether there is room again. Costs nothing while the disk is not full.

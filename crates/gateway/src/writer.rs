@@ -18,6 +18,7 @@ use std::{
 
 use bellwether_core::{
     id::InstanceId,
+    observation::Second,
     port::gateway::{GatewayAnswer, GatewayIntent},
     spec::{TaskMode, TaskPolicy},
     traffic::{Agents, Change, Granted, TaskId, Traffic},
@@ -168,10 +169,10 @@ impl Writer {
     /// What the controller wants, in a transaction of its own: a task that finds no room must not take a cutover with it.
     /// Where there is none for the cutover either, there is what was held back.
     fn carry_out(&mut self, batch: &mut Vec<Ask>) -> Result<(), StoreError> {
-        if !batch.iter().any(|ask| matches!(ask, Ask::Intent(..))) {
+        if !batch.iter().any(|ask| matches!(ask, Ask::Intent(..) | Ask::Spool(..))) {
             return Ok(());
         }
-        let (mut intents, mut tells) = (Vec::new(), Vec::new());
+        let (mut intents, mut tells, mut spools) = (Vec::new(), Vec::new(), Vec::new());
         let mut others = Vec::with_capacity(batch.len());
         for ask in batch.drain(..) {
             match ask {
@@ -179,11 +180,15 @@ impl Writer {
                     intents.push(intent);
                     tells.push(tell);
                 }
+                Ask::Spool(seconds, tell) => spools.push((seconds, tell)),
                 other => others.push(other),
             }
         }
         *batch = others;
-        loop {
+        for (seconds, tell) in spools.into_iter().filter(|_| !self.room.is_exhausted()).collect::<Vec<_>>() {
+            self.keep_seconds(&seconds, tell)?;
+        }
+        while !intents.is_empty() {
             let error = match self.intents(&intents) {
                 Ok(answers) => {
                     self.publish_and_answer()?;
@@ -199,6 +204,31 @@ impl Writer {
             tracing::error!(error = &error as &dyn std::error::Error, "an intent of the controller cannot be written");
             self.start_over()?;
             if !(wants_room && self.room.give_back()) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The controller judges by them, also whether a rollback did its work: they get some of what is held back. What finds
+    /// no room is held by the keeper, as nobody tells it otherwise.
+    fn keep_seconds(&mut self, seconds: &[Second], tell: Tell<Vec<Second>>) -> Result<(), StoreError> {
+        loop {
+            let kept = self.spool(seconds.to_vec()).and_then(|numbered| self.store.commit().map(|()| numbered));
+            let error = match kept {
+                Ok(numbered) => {
+                    answer::tell(tell, numbered);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            self.start_over()?;
+            if !error.is_for_want_of_room() {
+                tracing::error!(error = &error as &dyn std::error::Error, "seconds cannot be stored");
+                return Ok(());
+            }
+            self.room.fill();
+            if !self.room.give_back_half() {
                 return Ok(());
             }
         }

@@ -108,14 +108,14 @@ impl Shell {
     /// Another process replays the journal.
     pub(crate) fn come_back(&mut self, now: Nanos) -> Result<(), Violation> {
         self.compare()?;
-        self.machine = self.from_snapshot()?;
+        self.machine = self.by_snapshot()?;
         self.up = true;
         self.origin = now;
         Ok(())
     }
 
     /// What was replayed, written down and read back: replay may begin at a snapshot.
-    fn from_snapshot(&self) -> Result<Controller, Violation> {
+    fn by_snapshot(&self) -> Result<Controller, Violation> {
         let read = serde_json::to_string(&self.shadow).and_then(|text| serde_json::from_str::<Controller>(&text));
         match read {
             Ok(machine) if machine == self.shadow => Ok(machine),

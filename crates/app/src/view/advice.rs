@@ -177,7 +177,7 @@ fn rolled_back(rollout: &RolloutView) -> Vec<String> {
     match &record.trigger {
         Trigger::Operator { .. } | Trigger::Drill => {}
         Trigger::Unrecorded { .. } => {
-            lines.push("Make room on the disk of the state directory, then start again.".to_owned())
+            lines.push("Make room on the disk of the state directory, then start again.".to_owned());
         }
         Trigger::WindowClosed { .. } => {
             lines

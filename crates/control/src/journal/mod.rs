@@ -41,12 +41,9 @@ impl Journal {
     /// For those who read beside the one who writes.
     pub(crate) fn reader(path: &Path) -> Result<Self, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let open = || {
-            let db = Connection::open_with_flags(path, flags)?;
-            db.execute_batch("PRAGMA query_only = ON")?;
-            Ok(Self { db, path: path.to_owned() })
-        };
-        open().map_err(|source| Error::OpenJournal { path: path.to_owned(), source })
+        let opened = Connection::open_with_flags(path, flags);
+        let db = opened.map_err(|source| Error::OpenJournal { path: path.to_owned(), source })?;
+        Ok(Self { db, path: path.to_owned() })
     }
 
     /// Hands every record after this one to `each`, in order, and returns the number of the last.

@@ -239,9 +239,9 @@ fn a_log_of_writes_that_is_cut_or_garbled_gives_a_beginning_of_what_was_written_
         let events = replay(&file, &log[..cut]).unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
         assert!(is_beginning(&events), "cut at {cut}");
         if events.len() == all.len() {
-            whole += 1
+            whole += 1;
         } else {
-            shorter += 1
+            shorter += 1;
         }
         let mut garbled = log.clone();
         garbled[cut] ^= 0x5a;

@@ -37,7 +37,7 @@ impl Reactor {
                 let alarms = self.watching.usage(&beat.for_watch(at, self.usage.host.cpus));
                 self.alarm(alarms, decisions);
                 match serde_json::to_string(&beat) {
-                    Ok(text) => self.sample(|journal| journal.put_usage(at.0, &text, SAMPLES_KEPT_S * 1000)),
+                    Ok(text) => self.sample(decisions, |journal| journal.put_usage(at.0, &text, SAMPLES_KEPT_S * 1000)),
                     Err(error) => tracing::error!(%error, "a sample of memory and CPU could not be written"),
                 }
                 return;
@@ -77,18 +77,24 @@ impl Reactor {
         }
         self.usage.seen.traffic = self.traffic.second(&record);
         let without_ready = u32::try_from(self.machine.without_ready_instance()).unwrap_or(u32::MAX);
-        self.sample(|journal| journal.put_availability(record.number, without_ready, SAMPLES_KEPT_S));
+        let put = |journal: &Journal| journal.put_availability(record.number, without_ready, SAMPLES_KEPT_S);
+        self.sample(decisions, put);
         self.shared.live(record);
     }
 
-    /// A sample that cannot be written is missing, and nothing else comes of it.
-    fn sample(&mut self, put: impl FnOnce(&Journal) -> Result<(), Error>) {
+    /// A sample that cannot be written is missing. Of a full disk it is the first to tell.
+    fn sample(&mut self, decisions: &mut Decisions, put: impl FnOnce(&Journal) -> Result<(), Error>) {
         if self.disk.spares_samples() {
             return;
         }
         match put(&self.journal) {
             Ok(()) => self.samples_lost = 0,
             Err(error) => {
+                // What comes next would find no room either.
+                let why = format!("the journal cannot be written: {}", chain(&error));
+                if error.is_for_want_of_room() && self.disk.is_full(&why) {
+                    self.step(Event::DiskFull { why }, decisions);
+                }
                 // At the first, and then ever more seldom.
                 self.samples_lost += 1;
                 if self.samples_lost.is_power_of_two() {

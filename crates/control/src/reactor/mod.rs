@@ -115,6 +115,17 @@ struct Decisions {
     replies: Vec<Box<dyn FnOnce() + Send>>,
 }
 
+impl Decisions {
+    /// A refusal has nothing to wait for; what was decided is told once it is durable.
+    fn answer<T: Send + 'static>(&mut self, to: oneshot::Sender<Result<T, Refusal>>, answer: Result<T, Refusal>) {
+        // Whoever asked may have stopped waiting.
+        match answer {
+            Ok(_) => self.replies.push(Box::new(move || drop(to.send(answer)))),
+            Err(_) => drop(to.send(answer)),
+        }
+    }
+}
+
 impl Reactor {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         if !self.machine.is_declared() {
@@ -136,7 +147,7 @@ impl Reactor {
                 if self.disk.is_behind() {
                     tokio::time::sleep(record::TRY_AGAIN).await;
                 } else {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             };
             let mut batch = Vec::new();
@@ -177,8 +188,7 @@ impl Reactor {
                         Err(Refusal::Repeated(rollout)) => Ok(rollout),
                         started => started,
                     };
-                    let started = started.map(|rollout| Started { rollout });
-                    decisions.replies.push(Box::new(move || drop(reply.send(started))));
+                    decisions.answer(reply, started.map(|rollout| Started { rollout }));
                 }
                 Input::Verb { verb, reply } => {
                     let allowed = self.may_ask(&verb);
@@ -186,7 +196,7 @@ impl Reactor {
                         Err(Refusal::Repeated(_)) => Ok(()),
                         result => result,
                     };
-                    decisions.replies.push(Box::new(move || drop(reply.send(result))));
+                    decisions.answer(reply, result);
                 }
                 Input::Watch { rollout, prepared } => {
                     let alarms = self.watching.prepared(rollout, prepared);
@@ -212,6 +222,10 @@ impl Reactor {
     }
 
     fn start(&mut self, planned: Event, decisions: &mut Decisions) -> Result<RolloutId, Refusal> {
+        if let Event::Planned { once, .. } = &planned {
+            // What was done already holds no room back again.
+            self.machine.check_key(once.as_ref())?;
+        }
         let reserve_bytes = self.prepared()?;
         self.try_step(planned, decisions)?;
         let rollout = self.machine.rollout().map(|rollout| rollout.id).unwrap_or_default();

@@ -260,11 +260,13 @@ async fn samples_that_cannot_be_written_end_nothing() {
     let scratch = Scratch::new("samples");
     let mut reactor = rolling(&scratch.0).await;
     fill(&reactor);
-    let second = || GatewayEvent::Second { record: Box::new(Second { number: 7, ..Second::default() }) };
-    for _ in 0..3 {
-        reactor.take(vec![Input::Gateway(News::Event(second()))]).await.unwrap();
+    let second = |number| GatewayEvent::Second { record: Box::new(Second { number, ..Second::default() }) };
+    // The page that is there takes some.
+    for number in 1..=3000 {
+        reactor.take(vec![Input::Gateway(News::Event(second(number)))]).await.unwrap();
     }
-    assert!(reactor.samples_lost > 0 || reactor.disk.full().is_some());
+    assert!(reactor.samples_lost > 0 && reactor.disk.full().is_some());
+    assert_eq!(reactor.last_second, 3000, "and all were heard");
 }
 
 #[tokio::test]

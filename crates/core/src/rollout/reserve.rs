@@ -9,8 +9,9 @@ const LOG_BYTES: u64 = 4 << 20;
 const SLACK_BYTES: u64 = 2 << 20;
 /// Of one agent on the way back: its instances' events, and its part in four looks at the world.
 const JOURNAL_BYTES_PER_AGENT: u64 = 12 << 10;
-/// Of one agent on the way back: its route, its instances, and the leases that are taken from green.
-const GATEWAY_BYTES_PER_AGENT: u64 = 8 << 10;
+/// Of one agent on the way back: its route, its instances, the leases that are taken from green, and its part in the
+/// one-second records that the way back is judged by.
+const GATEWAY_BYTES_PER_AGENT: u64 = 64 << 10;
 
 /// What the journal wants for the way back of so many agents.
 pub fn journal_bytes(agents: usize) -> u64 {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use bellwether_core::id::{AgentName, InstanceId};
 
 use super::{OpenError, family, record::Records};
-use crate::linux::{self, Process, proc};
+use crate::linux::proc;
 
 /// A process that belongs to an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +22,13 @@ pub fn running(state: &Path) -> Result<Vec<Left>, OpenError> {
     let mut left = BTreeMap::new();
     let directory = state.join("instances");
     if directory.exists() {
-        let boot = linux::proc::boot_id().map_err(OpenError::Proc)?;
+        let boot = proc::boot_id().map_err(OpenError::Proc)?;
         for (instance, record) in Records::open(directory)?.read_all()? {
             let pid = record.pid;
-            let lives = record.ended.is_none()
-                && record.boot == boot
-                && Process::open_exact(pid, record.started_ticks)
-                    .map_err(|source| OpenError::Adopt { instance, pid, source })?
-                    .is_some();
+            // A process of another start time has only come by the number.
+            let is_it =
+                || proc::stat(pid).is_ok_and(|stat| stat.started_ticks == record.started_ticks && !stat.is_dead());
+            let lives = record.ended.is_none() && record.boot == boot && is_it();
             if lives {
                 left.insert(instance, Left { instance, agent: Some(record.agent), pid });
             }

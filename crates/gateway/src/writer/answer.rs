@@ -28,8 +28,6 @@ impl Writer {
             Ask::Submit(_, tell) if self.room.is_full() => self.reply(tell, SubmitAnswer::NoRoom),
             Ask::Revive { tell, .. } if self.room.is_full() => self.reply(tell, ReviveAnswer::NoRoom),
             Ask::TakeIn { tell, .. } if self.room.is_full() => self.reply(tell, TakenIn::Refused),
-            // The keeper holds them until there is room. Nobody is told, so it does.
-            Ask::Spool(_, _) if self.room.is_full() => {}
             Ask::Submit(submission, tell) => {
                 let answer = self.submit(now, submission)?;
                 self.reply(tell, answer);
@@ -104,7 +102,7 @@ impl Writer {
                     self.reply(tell, found);
                 }
             }
-            // Worked off before everything else.
+            // These two are worked off before everything else.
             Ask::Intent(intent, tell) => {
                 let answer = self.intent(now, intent)?;
                 self.reply(tell, answer);
@@ -195,7 +193,7 @@ impl Writer {
         }
     }
 
-    fn spool(&mut self, seconds: Vec<Second>) -> Result<Vec<Second>, StoreError> {
+    pub(super) fn spool(&mut self, seconds: Vec<Second>) -> Result<Vec<Second>, StoreError> {
         let mut numbered = Vec::with_capacity(seconds.len());
         for mut second in seconds {
             self.last_second += 1;
