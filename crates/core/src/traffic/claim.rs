@@ -93,11 +93,8 @@ impl Claims {
 
     /// Lets nothing new in.
     pub fn retire(&self) -> Retirement {
-        let before = self.update(|word| match word {
-            retired if retired & RETIRED != 0 => retired,
-            unused if unused & COUNT == 0 => unused | RETIRED | TOLD,
-            used => used | RETIRED,
-        });
+        // One that is retired already stays as it is: without claims it has told that it is empty.
+        let before = self.update(|word| if held(word) == 0 { word | RETIRED | TOLD } else { word | RETIRED });
         match (before & RETIRED != 0, held(before)) {
             (true, _) => Retirement::Already,
             (false, 0) => Retirement::QuiescedEmpty,
@@ -152,8 +149,13 @@ mod tests {
         claims.hold();
         assert_eq!(claims.release(), Released::Still);
         assert_eq!(claims.release(), Released::Empty);
+        let empty = ClaimsView { generation: Generation(1), retired: true, held: 0 };
+        assert_eq!(claims.view(), empty, "empty, and closed as before");
+        assert_eq!(claims.try_claim(), Err(Retired));
         claims.hold();
         assert_eq!(claims.release(), Released::Still, "told before");
+        assert_eq!(claims.retire(), Retirement::Already);
+        assert_eq!(claims.view(), empty);
     }
 
     #[test]
@@ -173,6 +175,10 @@ mod tests {
         let claims = Claims::default();
         claims.open(Generation(1));
         assert_eq!(claims.retire(), Retirement::QuiescedEmpty);
+        assert_eq!(claims.view(), ClaimsView { generation: Generation(1), retired: true, held: 0 });
+        assert_eq!(claims.try_claim(), Err(Retired));
+        claims.hold();
+        assert_eq!(claims.release(), Released::Still, "its emptiness was told");
         claims.open(Generation(2));
         assert_eq!(claims.try_claim(), Ok(()));
     }

@@ -75,6 +75,7 @@ mod tests {
     fn names_are_those_of_the_protocol() {
         for priority in Priority::ALL {
             assert_eq!(priority.as_str().parse(), Ok(priority));
+            assert_eq!(priority.to_string(), priority.as_str());
             assert_eq!(serde_json::to_value(priority).unwrap(), priority.as_str());
         }
         let error = "urgent".parse::<Priority>().unwrap_err().to_string();

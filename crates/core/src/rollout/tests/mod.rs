@@ -2,6 +2,7 @@
 
 mod crash;
 mod progress;
+mod questions;
 mod trouble;
 mod tryout;
 mod undo;

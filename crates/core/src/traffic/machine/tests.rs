@@ -280,6 +280,25 @@ fn a_green_that_dies_is_followed_by_its_warm_blue() {
 }
 
 #[test]
+fn the_end_of_one_that_is_not_active_moves_nobody() {
+    let mut w = World::new();
+    w.traffic.enrol(vec![card(4, "a", "worker", Side::Green)], &mut w.changes).unwrap();
+    w.cut(1, 2, &[to("a", 2, Some(1))]).unwrap();
+    let route = w.traffic.route(&"a".into());
+    w.traffic.lost(at(2), InstanceId(4), false, &mut w.changes).unwrap();
+    assert_eq!((w.traffic.route(&"a".into()), w.traffic.generation()), (route, Generation(2)));
+}
+
+#[test]
+fn routes_are_shown_where_somebody_is_active() {
+    let mut w = World::new();
+    w.cut(1, 2, &[to("a", 2, Some(1))]).unwrap();
+    w.traffic.retire(at(2), &[OTHER], &mut w.changes);
+    let of_a = RouteView { agent: "a".into(), active: GREEN, fence: Fence(2), fallback: Some(BLUE) };
+    assert_eq!(w.traffic.route_views(), [of_a]);
+}
+
+#[test]
 fn without_a_fallback_tasks_wait_for_the_next_instance() {
     let mut w = World::new();
     w.submit_to_a("t1");
@@ -306,6 +325,20 @@ fn a_task_for_a_type_is_drawn_with_its_side_and_may_be_taken_over_when_it_waits_
     let State::Leased(lease) = &task.state else { panic!("{task:?}") };
     assert_eq!((task.agent.as_str(), lease.agent.as_str(), lease.side), ("a", "b", Side::Blue));
     assert_eq!(w.traffic.task(&TaskId::new("t1")).unwrap().draw, Some(draw), "still counts as drawn");
+}
+
+#[test]
+fn the_chance_of_a_draw_is_that_of_its_side() {
+    let mut w = World::new();
+    w.traffic.enrol(vec![card(4, "c", "worker", Side::Blue)], &mut w.changes).unwrap();
+    w.cut(0, 2, &[to("a", 2, None), to("c", 4, None)]).unwrap();
+    let mut draw = |id: &str, chance| {
+        let submission = Submission::new(TaskId::new(id), Addressee::Type("worker".into()), chance);
+        w.traffic.submit(at(0), submission, &mut w.changes).unwrap();
+        w.traffic.task(&TaskId::new(id)).unwrap().draw
+    };
+    assert_eq!(draw("to a", 0), Some(Draw { side: Side::Green, chance: 1.0 / 3.0 }));
+    assert_eq!(draw("to c", u64::MAX), Some(Draw { side: Side::Blue, chance: 2.0 / 3.0 }));
 }
 
 #[test]

@@ -101,6 +101,42 @@ fn a_failure_is_tried_again_after_a_wait_that_doubles() {
 }
 
 #[test]
+fn what_failed_together_comes_back_spread_over_a_quarter_of_the_wait() {
+    let agents = vec![("a".into(), "worker".into())];
+    let mut traffic = Traffic::new(TaskPolicy { backoff: Millis::from_secs(8), ..policy() }, agents);
+    let mut changes = Vec::new();
+    traffic.enrol(vec![card(1, "a", "worker", Side::Blue)], &mut changes).unwrap();
+    traffic.cut_over(at(0), Generation(1), &[to("a", 1, None)], Millis::ZERO, false, &mut changes).unwrap();
+    let mut waits = Vec::new();
+    for n in 0..50 {
+        traffic.submit(at(0), plain(&n.to_string()), &mut changes).unwrap();
+        let id = traffic.next(at(0), BLUE, Some(1), &mut changes).unwrap().id;
+        assert_eq!(traffic.complete(at(0), &id, BLUE, Report::Failed, None, &mut changes), Completion::Retried);
+        let State::Delayed { due, .. } = traffic.task(&id).unwrap().state else { panic!("{id} is not put off") };
+        waits.push(due.since(at(0).mono).0);
+    }
+    waits.sort_unstable();
+    assert!(waits[0] >= 6_000 && waits[0] < 6_200, "{waits:?}");
+    assert!(waits[49] <= 8_000 && waits[49] > 7_800, "{waits:?}");
+}
+
+#[test]
+fn a_failure_is_tried_again_where_that_can_begin_in_time() {
+    // The wait of the first task of a queue.
+    let mut w = World::new();
+    w.let_in(0, plain("t"));
+    w.given(0, BLUE);
+    assert_eq!(w.fails(0, "t", false), Completion::Retried);
+    let wait = w.traffic.next_timeout().unwrap().since(at(0).mono);
+    for (within, expected) in [(wait, Completion::Accepted { seq: 1 }), (wait + Millis(1), Completion::Retried)] {
+        let mut w = World::new();
+        w.let_in(0, Submission { begin_within: Some(within), ..plain("t") });
+        w.given(0, BLUE);
+        assert_eq!(w.fails(0, "t", false), expected, "{within} for a wait of {wait}");
+    }
+}
+
+#[test]
 fn a_failure_for_good_is_not_tried_again_and_neither_is_one_whose_time_is_over() {
     let mut w = World::new();
     w.let_in(0, plain("for good"));
@@ -199,6 +235,28 @@ fn nobody_waits_for_ever_or_after_its_relief() {
 }
 
 #[test]
+fn an_heir_that_waits_gets_what_is_queued_already() {
+    let mut w = World::new();
+    w.let_in(0, plain("t"));
+    w.asks(0, GREEN);
+    w.cut(1, 2, &[to("a", 2, None)]).unwrap();
+    assert_eq!(w.wakes(1), [(GREEN, Some("t".to_owned()))]);
+}
+
+#[test]
+fn who_leaves_is_answered_and_what_it_holds_is_queued_again_at_nobodys_cost() {
+    let mut w = World::new();
+    w.traffic.set_places(BLUE, 2, &mut w.changes);
+    w.let_in(0, plain("t"));
+    assert_eq!(w.next(0, BLUE), granted("t", 1));
+    w.asks(1, BLUE);
+    w.traffic.leave(at(2), BLUE, &mut w.changes);
+    assert_eq!(w.wakes(2), [(BLUE, None)], "it gets nothing more");
+    let task = w.traffic.task(&TaskId::new("t")).unwrap();
+    assert_eq!((w.traffic.leased(), task.attempts, task.counted()), (0, 1, 0));
+}
+
+#[test]
 fn one_who_has_gone_gets_nothing() {
     let mut w = World::new();
     w.asks(0, BLUE);
@@ -235,6 +293,7 @@ fn a_green_in_standby_is_tried_out_while_blue_works() {
     let [(GREEN, Some(id))] = answers.as_slice() else { panic!("{answers:?}") };
     let id = TaskId::new(id.as_str());
     assert!(Traffic::is_try_out(&id) && w.traffic.task(&id).is_none());
+    assert!(!Traffic::is_try_out(&TaskId::new("real")));
     let bad = Report::Completed { empty: true };
     assert_eq!(w.traffic.complete(at(2), &id, GREEN, bad, None, &mut w.changes), Completion::TriedOut);
     assert!(!w.traffic.tried_out(GREEN));
@@ -281,6 +340,29 @@ fn heavy_bodies_fill_the_queue_too() {
         |id: &str, bytes| traffic.submit(at(0), Submission { bytes, ..plain(id) }, &mut Vec::new()).map(|_| ());
     assert_eq!(submit("larger than all", 500), Ok(()), "what comes alone gets in");
     assert!(matches!(submit("one more", 1), Err(Refusal::Full { .. })));
+    assert!(traffic.cancel(at(0), &TaskId::new("larger than all"), &mut Vec::new()));
+    let mut submit =
+        |id: &str, bytes| traffic.submit(at(0), Submission { bytes, ..plain(id) }, &mut Vec::new()).map(|_| ());
+    assert_eq!((submit("most", 60), submit("the rest", 40)), (Ok(()), Ok(())), "just full");
+    assert!(matches!(submit("one more", 1), Err(Refusal::Full { .. })));
+}
+
+#[test]
+fn who_finds_a_large_queue_full_is_told_to_wait_for_a_hundredth_of_it() {
+    let agents = vec![("a".into(), "worker".into())];
+    let mut traffic = Traffic::new(TaskPolicy { waiting_max: 250, ..policy() }, agents);
+    let mut changes = Vec::new();
+    let mut ended = 0;
+    for n in 0..260 {
+        if n >= 250 {
+            // One each three seconds.
+            assert!(traffic.cancel(at(3 * ended), &TaskId::new(ended.to_string()), &mut changes));
+            ended += 1;
+        }
+        traffic.submit(at(3 * ended), plain(&n.to_string()), &mut changes).unwrap();
+    }
+    let refused = traffic.submit(at(3 * ended), plain("more"), &mut changes);
+    assert_eq!(refused, Err(Refusal::Full { retry_after: Millis::from_secs(6) }));
 }
 
 #[test]
@@ -302,9 +384,12 @@ fn a_word_of_progress_renews_and_only_the_holders() {
     let id = TaskId::new("t");
     assert_eq!(w.traffic.progress(at(50), &id, BLUE, Some(1), true, &mut w.changes), Progress::Renewed);
     assert!(matches!(w.changes.last(), Some(Change::Checkpoint { .. })));
+    let stored = w.changes.len();
+    assert_eq!(w.traffic.progress(at(50), &id, BLUE, None, false, &mut w.changes), Progress::Renewed);
     assert_eq!(w.traffic.next_timeout(), Some(at(110).mono));
     assert_eq!(w.traffic.progress(at(50), &id, BLUE, Some(2), true, &mut w.changes), Progress::Conflict);
     assert_eq!(w.traffic.progress(at(50), &id, OTHER, None, true, &mut w.changes), Progress::Conflict);
     let other = TaskId::new("x");
     assert_eq!(w.traffic.progress(at(50), &other, BLUE, None, false, &mut w.changes), Progress::Unknown);
+    assert_eq!(w.changes.len(), stored, "only the holder's checkpoint is one");
 }
