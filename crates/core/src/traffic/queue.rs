@@ -396,7 +396,7 @@ impl Queue {
         let doubled = self.policy.backoff.0.saturating_mul(1 << task.counted().saturating_sub(1).min(32));
         let longest = doubled.min(self.policy.backoff_max.0);
         // Up to a quarter less, so that what failed together does not come back together.
-        let wait = Millis(longest - longest / 4 * (spread(task.order) & 0xff) / 0xff);
+        let wait = Millis(longest - longest / 4 * spread(task.order) / 0xff);
         task.begin_by.is_none_or(|by| now.wall + wait < by).then_some(wait)
     }
 
@@ -534,8 +534,8 @@ fn held_for(now: Now, lease: &Lease) -> u64 {
     now.mono.0.saturating_sub(lease.granted.0) / 1000
 }
 
-/// Neighbours differ in every bit.
+/// Up to 255, and as far from that of the numbers before as can be: multiples of the golden ratio (Knuth, The Art of
+/// Computer Programming, 6.4).
 fn spread(number: u64) -> u64 {
-    let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56
 }

@@ -214,3 +214,21 @@ pub struct Archived {
     /// None if the task was given up.
     pub completed_by: Option<InstanceId>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_called_what_they_are_written_down_as() {
+        for end in [End::Completed, End::Failed, End::Expired, End::Cancelled] {
+            assert_eq!(serde_json::to_value(end).unwrap(), end.as_str());
+        }
+    }
+
+    #[test]
+    fn an_id_is_shown_as_it_was_given() {
+        let id = TaskId::new("night 7");
+        assert_eq!((format!("{id:>9}"), format!("{id:?}")), ("  night 7".to_owned(), "\"night 7\"".to_owned()));
+    }
+}

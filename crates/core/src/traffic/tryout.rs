@@ -126,9 +126,11 @@ mod tests {
         assert!(TryOuts::is_one(&task.id));
         assert_eq!(all.next(at(1), ONE, 1, LEASE), Some(task.clone()), "who asks again gets it again");
         assert_eq!(all.next(at(1), ONE, 3, LEASE), None, "who has room for more gets no more");
+        assert_eq!(all.due(at(1), ONE), None, "it is out");
         assert_eq!(all.answered(at(2), ONE, &task.id, true), Some(Answered::Fresh));
         all.begin(ONE);
         assert!(all.passed(ONE));
+        assert_eq!(all.due(at(3), ONE), None);
         assert_eq!(all.next(at(3), ONE, 1, LEASE), None);
         assert_eq!(all.answered(at(3), ONE, &task.id, false), Some(Answered::Repeated));
         assert!(all.passed(ONE), "what was said again changes nothing");

@@ -3,7 +3,7 @@
 use super::world::{World, plan};
 use crate::{
     id::{InstanceId, RolloutId, Side},
-    rollout::{Controller, Event, Is, State, VerbKind},
+    rollout::{Command, Controller, Event, Is, State, VerbKind, Window},
 };
 
 /// An instance that starts and never shows that it has begun.
@@ -54,6 +54,42 @@ fn agents_are_counted_that_no_ready_instance_serves() {
     world.until_state(State::Completed);
     assert_eq!(world.sides(), [Some(Side::Green); 3]);
     assert_eq!(world.controller.without_ready_instance(), 0);
+}
+
+#[test]
+fn a_question_touches_nothing() {
+    let mut world = World::rolling(2);
+    world.until_state(State::Completed);
+    world.verb(VerbKind::Rollback).unwrap();
+    assert_eq!(world.finish(), State::RolledBack);
+    let (questions, orders): (Vec<&Command>, Vec<&Command>) = world.done.iter().partition(|it| it.is_question());
+    let asks = |command: &&&Command| {
+        matches!(
+            command,
+            Command::OpenWindow { .. }
+                | Command::MeasureBaseline { .. }
+                | Command::Judge { .. }
+                | Command::CheckBlue { .. }
+        )
+    };
+    assert!(!questions.is_empty() && questions.iter().all(|command| asks(&command)), "{questions:?}");
+    assert!(!orders.is_empty() && !orders.iter().any(|command| asks(&command)), "{orders:?}");
+}
+
+#[test]
+fn windows_bear_the_names_of_their_phases() {
+    let names = [Window::Baseline, Window::Phase(0), Window::Phase(1), Window::Validation].map(|it| it.name(&plan(2)));
+    assert_eq!(names, ["baseline", "canary", "full", "validation"]);
+}
+
+#[test]
+fn one_that_has_ended_leaves_no_deadline_behind() {
+    let mut world = World::new(1);
+    let blue = world.active("a");
+    world.kill(blue);
+    world.until("blue is back", |w| w.active("a") > blue && w.sides() == [Some(Side::Blue)]);
+    world.settle();
+    assert_eq!(world.controller.next_timeout(), None);
 }
 
 #[test]

@@ -236,9 +236,13 @@ fn a_part_that_covers_everything_is_a_whole_rollback() {
 fn a_part_that_the_rollout_does_not_move_is_refused_by_name() {
     let mut world = World::rolling(4);
     world.until_state(BAKING);
-    for only in [agents(&["a", "nobody"]), Only::Phase("fool".into()), Only::Types(["no".into()].into())] {
-        let refused = take_back(&mut world, only).unwrap_err();
-        assert!(refused.to_string().contains("moves no"), "{refused}");
+    for (only, named) in [
+        (agents(&["a", "nobody"]), "agent a, nobody"),
+        (Only::Phase("fool".into()), "phase fool"),
+        (Only::Types(["no".into()].into()), "agent of type no"),
+    ] {
+        let refused = take_back(&mut world, only).unwrap_err().to_string();
+        assert!(refused.contains(&format!("moves no {named};")), "{refused}");
     }
     assert!(world.rollout().retreats.is_empty());
 }
@@ -297,14 +301,43 @@ fn on_the_way_back_what_is_held_is_waited_for_only_so_long() {
     let began = world.done.len();
     world.verb(VerbKind::Rollback).unwrap();
     world.finish();
-    let drains: Vec<Millis> = world.done[began..]
-        .iter()
-        .filter_map(|command| match command {
+    let drains = |commands: &[Command]| -> Vec<Millis> {
+        let drains = commands.iter().filter_map(|command| match command {
             Command::CutOver { drain, .. } => Some(*drain),
             _ => None,
-        })
-        .collect();
-    assert_eq!(drains, [Millis::from_secs(45)]);
+        });
+        drains.collect()
+    };
+    assert_eq!(drains(&world.done[..began]).last(), Some(&Millis::from_mins(20)), "on the way there");
+    assert_eq!(drains(&world.done[began..]), [Millis::from_secs(45)]);
+}
+
+#[test]
+fn a_green_that_is_not_blamed_finishes_what_it_holds_and_one_that_is_has_two_seconds() {
+    let graces = |world: &World, began: usize| -> Vec<Millis> {
+        let graces = world.done[began..].iter().filter_map(|command| match command {
+            Command::Stop { grace, .. } => Some(*grace),
+            _ => None,
+        });
+        graces.collect()
+    };
+    for (blamed, grace) in [(false, Millis::from_secs(35)), (true, Millis::from_secs(2))] {
+        let mut world = World::rolling(2);
+        world.until_state(BAKING);
+        world.settle();
+        world.clinging = true;
+        let began = world.done.len();
+        if blamed {
+            raise(&mut world, alarm(AlarmKind::Errors));
+        } else {
+            world.verb(VerbKind::Rollback).unwrap();
+        }
+        world.settle();
+        assert_eq!(world.sides()[0], Some(Side::Blue));
+        assert_eq!(graces(&world, began), [], "it still holds something");
+        assert_eq!(world.finish(), State::RolledBack);
+        assert_eq!(graces(&world, began), [grace], "blamed: {blamed}");
+    }
 }
 
 #[test]

@@ -218,8 +218,17 @@ fn a_rollback_during_a_cutover_waits_for_it_and_goes_back() {
     });
     world.verb(VerbKind::Rollback).unwrap();
     assert!(world.todo.iter().filter(|command| matches!(command, Command::CutOver { .. })).count() == 1);
+    let shifting = State::RollingBack { step: RollbackStep::Shift };
+    assert_eq!(world.state(), shifting, "blue has the traffic, but it is about to leave it");
     assert_eq!(world.finish(), State::RolledBack);
     world.assert_all_served_by(Side::Blue);
+}
+
+#[test]
+fn verbs_are_called_what_they_are_written_down_as() {
+    for verb in VERBS {
+        assert_eq!(serde_json::to_value(verb).unwrap(), verb.as_str());
+    }
 }
 
 #[test]

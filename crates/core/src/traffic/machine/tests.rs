@@ -171,6 +171,7 @@ fn at_the_drain_limit_leases_are_revoked_without_costing_the_task_an_attempt() {
     for (round, holder, heir) in [(1, 1, 2), (2, 2, 1), (3, 1, 2), (4, 2, 1)] {
         assert_eq!(w.next(round * 40, InstanceId(holder)), granted("t1", u32::try_from(round).unwrap()));
         w.cut(round * 40, round + 1, &[to("a", heir, None)]).unwrap();
+        assert_eq!(w.traffic.next_timeout(), Some(at(round * 40 + 30).mono), "before the lease is over");
         assert_eq!(w.next(round * 40 + 1, InstanceId(heir)), None, "still leased");
         w.traffic.expire(at(round * 40 + 30), &mut w.changes);
         assert!(matches!(w.changes.last(), Some(Change::DrainOver { instance }) if instance.0 == holder));
@@ -275,6 +276,8 @@ fn a_green_that_dies_is_followed_by_its_warm_blue() {
     w.traffic.lost(at(3), GREEN, false, &mut w.changes).unwrap();
     let route = w.traffic.route(&"a".into());
     assert_eq!((route.active, route.fallback, w.traffic.generation()), (Some(BLUE), None, Generation(3)));
+    w.traffic.retire(at(3), &[GREEN], &mut w.changes);
+    assert_eq!(w.traffic.route(&"a".into()), route, "it had left the route");
     assert_eq!(w.next(4, BLUE), granted("t1", 2));
     assert_eq!(w.cut(5, 2, &[to("a", 2, Some(1))]), Err(RouteError::Stale { standing: Generation(3) }));
 }
@@ -295,7 +298,9 @@ fn routes_are_shown_where_somebody_is_active() {
     w.cut(1, 2, &[to("a", 2, Some(1))]).unwrap();
     w.traffic.retire(at(2), &[OTHER], &mut w.changes);
     let of_a = RouteView { agent: "a".into(), active: GREEN, fence: Fence(2), fallback: Some(BLUE) };
-    assert_eq!(w.traffic.route_views(), [of_a]);
+    assert_eq!(w.traffic.route_views(), [of_a.clone()]);
+    w.traffic.retire(at(3), &[BLUE], &mut w.changes);
+    assert_eq!(w.traffic.route_views(), [RouteView { fallback: None, ..of_a }], "nothing to fall back to");
 }
 
 #[test]
@@ -324,6 +329,7 @@ fn a_task_for_a_type_is_drawn_with_its_side_and_may_be_taken_over_when_it_waits_
     let task = w.traffic.task(&TaskId::new("t1")).unwrap();
     let State::Leased(lease) = &task.state else { panic!("{task:?}") };
     assert_eq!((task.agent.as_str(), lease.agent.as_str(), lease.side), ("a", "b", Side::Blue));
+    assert_eq!(task.arm(lease), Side::Green, "the outcome counts for the side that was drawn");
     assert_eq!(w.traffic.task(&TaskId::new("t1")).unwrap().draw, Some(draw), "still counts as drawn");
 }
 
@@ -339,6 +345,31 @@ fn the_chance_of_a_draw_is_that_of_its_side() {
     };
     assert_eq!(draw("to a", 0), Some(Draw { side: Side::Green, chance: 1.0 / 3.0 }));
     assert_eq!(draw("to c", u64::MAX), Some(Draw { side: Side::Blue, chance: 2.0 / 3.0 }));
+}
+
+#[test]
+fn what_the_drawn_agent_works_on_itself_counts_for_the_side_that_does() {
+    let mut w = World::new();
+    w.cut(0, 2, &[to("a", 2, None)]).unwrap();
+    w.submit("t1", Addressee::Type("worker".into())).unwrap();
+    w.cut(1, 3, &[to("a", 1, None)]).unwrap();
+    assert_eq!(w.next(1, BLUE), granted("t1", 1));
+    let task = w.traffic.task(&TaskId::new("t1")).unwrap();
+    let State::Leased(lease) = &task.state else { panic!("{task:?}") };
+    assert_eq!((task.draw.map(|draw| draw.side), task.arm(lease)), (Some(Side::Green), Side::Blue));
+}
+
+#[test]
+fn how_long_a_task_was_held_is_told_in_microseconds() {
+    let mut w = World::new();
+    w.submit_to_a("t1");
+    w.next(1, BLUE);
+    assert_eq!(w.complete(6, "t1", BLUE), Completion::Accepted { seq: 1 });
+    assert!(
+        matches!(w.changes.last(), Some(Change::Finished { lease_micros: 5_000_000, .. })),
+        "{:?}",
+        w.changes.last()
+    );
 }
 
 #[test]
