@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::world::{BAKE, World, plan_with, replay};
 use crate::{
     analysis::Verdict,
-    id::{AgentName, Side},
+    id::{AgentName, InstanceId, Side},
     plan::Standby,
     rollout::{Command, Event, State, Step, VerbKind},
     spec::ThinEvidence,
@@ -189,6 +189,54 @@ fn nothing_is_decided_between_a_restart_and_the_look_at_the_world() {
     world.converge();
     assert_eq!(world.finish(), State::RolledBack);
     world.assert_all_served_by(Side::Blue);
+}
+
+#[test]
+fn what_died_while_nobody_looked_is_replaced() {
+    for standby in [Standby::Warm, Standby::Frozen] {
+        let mut world = World::new(2);
+        world.start(plan_with(2, standby, ThinEvidence::Accept)).unwrap();
+        world.until_state(State::Progressing { phase: 0, step: Step::Baking { look: 1 } });
+        world.settle();
+        let before: Vec<InstanceId> = world.running.keys().copied().collect();
+        world.running.clear();
+        world.crash();
+        assert_eq!(world.finish(), State::Committed, "{standby:?}");
+        world.assert_all_served_by(Side::Green);
+        assert!(world.running.keys().all(|instance| !before.contains(instance)), "{standby:?}");
+    }
+}
+
+#[test]
+fn what_blue_still_works_on_is_waited_for_over_a_crash() {
+    let mut world = World::new(2);
+    world.clinging = true;
+    world.start(plan_with(2, Standby::Stopped, ThinEvidence::Accept)).unwrap();
+    let blue = world.active("a");
+    world.until_state(State::Progressing { phase: 0, step: Step::Baking { look: 1 } });
+    world.crash();
+    world.settle();
+    assert!(world.running.contains_key(&blue), "it was stopped over its work");
+    world.until("blue has ended", |w| !w.running.contains_key(&blue));
+}
+
+#[test]
+fn a_look_repeats_nothing_that_is_seen_to_be_done() {
+    let mut world = World::rolling(2);
+    world.mute.insert(("a".into(), Side::Green));
+    world.until("green of a has started", |w| w.running.values().any(|(_, side)| *side == Side::Green));
+    world.settle();
+    world.converge();
+    assert!(world.todo.iter().all(Command::is_question), "{:?}", world.todo);
+}
+
+#[test]
+fn instances_that_only_the_gateway_knows_are_forgotten_there() {
+    let mut world = World::new(1);
+    let stray = InstanceId(900);
+    world.gateway.known.insert(stray, "a".into());
+    world.converge();
+    assert_eq!(world.todo, [Command::Retire { instances: vec![stray] }]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(super) struct Gateway {
     pub(super) generation: Generation,
     moves: Vec<Move>,
     pub(super) routes: BTreeMap<AgentName, Move>,
-    known: BTreeMap<InstanceId, AgentName>,
+    pub(super) known: BTreeMap<InstanceId, AgentName>,
     pub(super) settled: BTreeSet<InstanceId>,
     holding: BTreeSet<InstanceId>,
     polled: BTreeSet<InstanceId>,
