@@ -1,10 +1,10 @@
 //! How a rollout goes when nothing dies: phases, gates, standby and commit.
 
-use super::world::{BAKE, World, plan, plan_with};
+use super::world::{BAKE, World, plan, plan_with, report};
 use crate::{
     analysis::Verdict,
     id::{Generation, Side},
-    plan::Standby,
+    plan::{Plan, Standby},
     rollout::{Command, Event, PauseReason, Refusal, RollbackStep, State, Step, Trigger, VerbKind, Want},
     spec::ThinEvidence,
     time::Millis,
@@ -96,6 +96,40 @@ fn an_open_verdict_extends_once_and_then_goes_on_where_that_was_declared() {
     assert_eq!(world.now.mono.since(began), Millis(BAKE.0 / 2 + 1), "extended to 1.5 bakes in all");
     world.until_state(State::Progressing { phase: 1, step: Step::Warming { batch: 0 } });
     assert_eq!(world.rollout().paused, None);
+}
+
+#[test]
+fn an_answer_to_the_look_before_is_none_to_this_one() {
+    let mut world = World::rolling(4);
+    world.verdicts.push_back(Verdict::Inconclusive);
+    let asked = State::Progressing { phase: 0, step: Step::Gate { look: 2 } };
+    world.until_state(asked);
+    let rollout = world.rollout().id;
+    world.feed(Event::Judged { rollout, look: 1, report: report(Verdict::Fail) }).unwrap();
+    assert_eq!(world.state(), asked);
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
+fn where_nothing_is_to_be_extended_an_open_verdict_is_the_last() {
+    let mut world = World::new(4);
+    world.start(Plan { extension: 1.0, ..plan(4) }).unwrap();
+    world.verdicts.push_back(Verdict::Inconclusive);
+    world.until_state(State::Progressing { phase: 0, step: Step::Gate { look: 1 } });
+    world.settle();
+    assert!(matches!(world.state(), State::Progressing { phase: 1, .. }), "{:?}", world.state());
+}
+
+#[test]
+fn a_pause_makes_the_validation_no_longer() {
+    let mut world = World::rolling(2);
+    world.until_state(State::Validating { judging: false });
+    let (began, validation) = (world.now.mono, world.rollout().plan.validation);
+    world.pass(Millis(validation.0 / 2));
+    world.verb(VerbKind::Pause).unwrap();
+    world.verb(VerbKind::Resume).unwrap();
+    world.until_state(State::Validating { judging: true });
+    assert_eq!(world.now.mono.since(began), validation + Millis(1));
 }
 
 #[test]

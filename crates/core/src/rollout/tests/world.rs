@@ -508,7 +508,7 @@ fn revision(side: Side) -> RevisionId {
     }
 }
 
-fn report(verdict: Verdict) -> GateReport {
+pub(super) fn report(verdict: Verdict) -> GateReport {
     let finding = match verdict {
         Verdict::Pass => Finding::NoHarmSeen,
         Verdict::Fail => Finding::Harm,
