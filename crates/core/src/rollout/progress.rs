@@ -401,13 +401,12 @@ impl Rollout {
 
     fn bake(&mut self, phase: usize, look: u32, span: Millis, world: &mut World<'_>) {
         self.state = State::Progressing { phase, step: Step::Baking { look } };
-        if look == 1 {
-            self.open_bake(phase, world);
-        }
+        self.open_bake(phase, world);
         world.stage_ends_after(span);
     }
 
-    /// What is seen from here on belongs to the phase's bake.
+    /// What is seen from here on belongs to the phase's bake, unless that began before: at half time, or for a look
+    /// that was not the last.
     fn open_bake(&mut self, phase: usize, world: &mut World<'_>) {
         let Some(record) = self.phases.last_mut().filter(|record| record.bake_began.is_none()) else { return };
         record.bake_began = Some(world.now.wall);

@@ -59,9 +59,13 @@ fn each_batch_is_moved_in_one_generation() {
 fn a_bake_lasts_as_planned_and_is_judged_then() {
     let mut world = World::rolling(2);
     world.until_state(BAKING);
-    let began = world.now.mono;
+    let began = world.now;
+    world.settle();
+    let opened = |w: &World| w.done.iter().filter(|it| matches!(it, Command::OpenWindow { .. })).count();
+    assert_eq!((opened(&world), world.rollout().phases[0].bake_began), (2, Some(began.wall)), "beside the baseline's");
     world.until_state(State::Progressing { phase: 0, step: Step::Gate { look: 1 } });
-    assert_eq!(world.now.mono.since(began), BAKE + Millis(1));
+    assert_eq!(world.now.mono.since(began.mono), BAKE + Millis(1));
+    assert_eq!(opened(&world), 2, "what was seen in the bake is what is judged");
 }
 
 #[test]

@@ -305,6 +305,26 @@ fn what_dies_keeps_its_room_until_it_is_back() {
 }
 
 #[test]
+fn what_ends_again_and_again_waits_twice_as_long_each_time_until_it_was_steady() {
+    let mut world = World::new(1);
+    let mut waits = Vec::new();
+    let mut dies = |world: &mut World| {
+        let blue = world.active("a");
+        world.kill(blue);
+        waits.push(world.controller.next_timeout().map(|at| at.since(world.now.mono)));
+        world.until("it is back", |w| w.active("a") > blue && w.sides() == [Some(Side::Blue)]);
+        world.settle();
+    };
+    (0..10).for_each(|_| dies(&mut world));
+    world.pass(Millis::from_secs(59));
+    dies(&mut world);
+    world.pass(Millis::from_secs(60));
+    dies(&mut world);
+    let expected = [200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000, 30_000, 200];
+    assert_eq!(waits, expected.map(|millis| Some(Millis(millis))));
+}
+
+#[test]
 fn instances_that_nobody_knows_are_stopped() {
     let mut world = World::new(1);
     let stray = InstanceId(900);

@@ -210,6 +210,28 @@ fn what_is_asked_for_decides_whether_a_green_is_tried_out() {
 }
 
 #[test]
+fn a_green_that_asks_for_tasks_and_has_health_has_begun_when_both_were_seen() {
+    let begun = |w: &World| green(w, "a").is_some_and(|is| !matches!(is, Is::Enrolling { .. } | Is::Starting { .. }));
+    let shown = |w: &World| match green(w, "a") {
+        Some(Is::Starting { polled, healthy, .. }) => (polled, healthy),
+        _ => (false, false),
+    };
+    let mut healthy_first = World::new(2);
+    healthy_first.mute.insert(("a".into(), Side::Green));
+    healthy_first.start(delivered(true, Delivery::Pull)).unwrap();
+    healthy_first.until("it is healthy", |w| shown(w) == (false, true));
+    let Some(Is::Starting { instance, .. }) = green(&healthy_first, "a") else { panic!("it starts") };
+    healthy_first.feed(Event::Polled { instance }).unwrap();
+    assert!(begun(&healthy_first));
+
+    let mut asks_first = World::new(2);
+    asks_first.start(delivered(true, Delivery::Pull)).unwrap();
+    asks_first.until("it has asked", |w| shown(w) == (true, false));
+    asks_first.settle();
+    assert!(begun(&asks_first));
+}
+
+#[test]
 fn a_green_that_can_show_nothing_is_ready_when_it_has_run_for_its_boot() {
     let mut world = World::new(2);
     world.mute.extend(["a", "b"].map(|agent| (agent.into(), Side::Green)));

@@ -6,7 +6,7 @@ use crate::{
     id::Side,
     plan::Standby,
     rollout::{
-        Command, PauseReason, Refusal, RollbackStep, State, Step, VerbKind,
+        Command, PauseReason, Refusal, RollbackStep, State, Step, Trigger, VerbKind,
         verbs::{Effect, effect},
     },
     spec::ThinEvidence,
@@ -229,6 +229,19 @@ fn verbs_are_called_what_they_are_written_down_as() {
     for verb in VERBS {
         assert_eq!(serde_json::to_value(verb).unwrap(), verb.as_str());
     }
+}
+
+#[test]
+fn a_refusal_names_the_verb_and_the_state() {
+    let refused = reach(at(Step::Baking { look: 1 })).verb(VerbKind::Commit).unwrap_err().to_string();
+    let expected = "cannot commit rollout 1 while it is progressing: a rollout can be committed once it is completed";
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn a_trigger_by_hand_says_who_and_why() {
+    let trigger = |why: &str| Trigger::Operator { by: "ann".into(), why: why.into() }.to_string();
+    assert_eq!((trigger(""), trigger("odd")), ("asked by ann".to_owned(), "asked by ann: odd".to_owned()));
 }
 
 #[test]
