@@ -67,8 +67,9 @@ impl Timers {
 
     /// Carries all deadlines over to a new monotonic origin. `last` is the time of the last event before.
     pub(crate) fn rebase(&mut self, last: Now, now: Now) {
+        // A wall clock that was set back shows no absence at all.
         let away = now.wall.since(last.wall);
-        let away = if away > ABSENCE_MAX || now.wall < last.wall { Millis::ZERO } else { away };
+        let away = if away > ABSENCE_MAX { Millis::ZERO } else { away };
         for at in self.due.values_mut() {
             let left = at.since(last.mono);
             *at = now.mono + (left - away);
@@ -96,6 +97,15 @@ mod tests {
         let mut timers = armed(100);
         timers.rebase(at(40, 1000), at(5, 1020));
         assert_eq!(timers.next(), Some(Nanos(45_000_000_000)));
+    }
+
+    #[test]
+    fn a_day_away_is_an_absence_and_more_is_a_clock_that_jumped() {
+        for (away_s, expected_s) in [(24 * 3600, 5), (24 * 3600 + 1, 65)] {
+            let mut timers = armed(100);
+            timers.rebase(at(40, 1000), at(5, 1000 + away_s));
+            assert_eq!(timers.next(), Some(Nanos(expected_s * 1_000_000_000)));
+        }
     }
 
     #[test]

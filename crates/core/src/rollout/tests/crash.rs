@@ -9,6 +9,7 @@ use crate::{
     plan::Standby,
     rollout::{Command, Event, State, Step, VerbKind},
     spec::ThinEvidence,
+    time::Millis,
 };
 
 type Script = fn() -> World;
@@ -228,6 +229,22 @@ fn a_look_repeats_nothing_that_is_seen_to_be_done() {
     world.settle();
     world.converge();
     assert!(world.todo.iter().all(Command::is_question), "{:?}", world.todo);
+}
+
+#[test]
+fn a_look_gives_no_deadline_more_time_and_ends_no_stage() {
+    let mut world = World::rolling(2);
+    world.settle();
+    world.converge();
+    assert_eq!(world.todo, [], "the baseline was to be measured later");
+
+    world.clinging = true;
+    world.until_state(State::Progressing { phase: 0, step: Step::Baking { look: 1 } });
+    world.settle();
+    let due = world.controller.next_timeout();
+    world.pass(Millis::from_secs(5));
+    world.converge();
+    assert_eq!(world.controller.next_timeout(), due, "blue drains no longer than it may");
 }
 
 #[test]

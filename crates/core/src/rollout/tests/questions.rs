@@ -1,9 +1,10 @@
 //! What the shells ask a controller: who sits where, what is ready, which rollouts there were.
 
-use super::world::{World, plan};
+use super::world::{BAKE, World, plan};
 use crate::{
     id::{InstanceId, RolloutId, Side},
-    rollout::{Command, Controller, Event, Is, State, VerbKind, Window},
+    rollout::{Command, Controller, Event, Is, State, Step, VerbKind, Window},
+    time::Millis,
 };
 
 /// An instance that starts and never shows that it has begun.
@@ -74,6 +75,18 @@ fn a_question_touches_nothing() {
     };
     assert!(!questions.is_empty() && questions.iter().all(|command| asks(&command)), "{questions:?}");
     assert!(!orders.is_empty() && !orders.iter().any(|command| asks(&command)), "{orders:?}");
+}
+
+#[test]
+fn what_is_left_of_a_stage_is_shown_while_it_lasts() {
+    let mut world = World::rolling(2);
+    let left = |w: &World| w.controller.view(w.now).rollout.and_then(|rollout| rollout.stage_left);
+    world.until_state(State::Progressing { phase: 0, step: Step::Baking { look: 1 } });
+    assert_eq!(left(&world), Some(BAKE));
+    world.pass(Millis::from_mins(10));
+    assert_eq!(left(&world), Some(BAKE - Millis::from_mins(10)));
+    assert_eq!(world.finish(), State::Committed);
+    assert_eq!(left(&world), None);
 }
 
 #[test]

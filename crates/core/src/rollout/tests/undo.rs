@@ -7,7 +7,8 @@ use crate::{
     id::{AgentName, Side},
     plan::{Plan, Standby},
     rollout::{
-        Command, Event, Only, PauseReason, Refusal, RollbackStep, Rollout, State, Step, Trigger, Verb, VerbKind,
+        Command, Event, Only, PauseReason, Refusal, RollbackRecord, RollbackStep, Rollout, State, Step, Trigger, Verb,
+        VerbKind,
     },
     spec::{OnSharedFault, Scope, ThinEvidence},
     time::{Millis, UnixMillis},
@@ -101,6 +102,38 @@ fn what_fires_during_a_rollback_is_kept_beside_what_began_it() {
     let undone = world.rollout().rollback.clone().unwrap();
     assert!(matches!(&undone.trigger, Trigger::Alarm(alarm) if alarm.kind == AlarmKind::Errors));
     assert!(matches!(&undone.also[..], [Trigger::Alarm(alarm)] if alarm.kind == AlarmKind::Memory), "{undone:?}");
+}
+
+#[test]
+fn of_what_fires_during_a_rollback_the_first_thirty_two_are_kept() {
+    let mut world = World::rolling(2);
+    world.until_state(BAKING);
+    (0..40).for_each(|_| raise(&mut world, alarm(AlarmKind::Errors)));
+    assert_eq!(world.rollout().rollback.as_ref().map(|record| record.also.len()), Some(32));
+}
+
+#[test]
+fn a_rollback_is_timed_from_the_harm_to_its_end() {
+    let mut world = World::rolling(2);
+    world.until_state(BAKING);
+    raise(&mut world, alarm(AlarmKind::Errors));
+    let begun = world.rollout().rollback.clone().unwrap();
+    let at = |secs: u64| UnixMillis(begun.began.0 + secs * 1000);
+    let record = RollbackRecord {
+        harm_began: Some(UnixMillis(begun.began.0 - 20_000)),
+        shifted: Some(at(30)),
+        validated: Some(at(70)),
+        ..begun
+    };
+    let spans = |record: &RollbackRecord| {
+        [record.detection(), record.execution(), record.validation(), record.end_to_end()]
+            .map(|span| span.map(|it| it.0 / 1000))
+    };
+    assert_eq!(spans(&record), [Some(20), Some(30), Some(40), Some(90)]);
+    let by_hand = RollbackRecord { harm_began: None, ..record.clone() };
+    assert_eq!(spans(&by_hand), [None, Some(30), Some(40), Some(70)], "from the decision on");
+    let under_way = RollbackRecord { validated: None, ..record };
+    assert_eq!(spans(&under_way), [Some(20), Some(30), None, None]);
 }
 
 #[test]
@@ -245,6 +278,18 @@ fn a_part_that_the_rollout_does_not_move_is_refused_by_name() {
         assert!(refused.contains(&format!("moves no {named};")), "{refused}");
     }
     assert!(world.rollout().retreats.is_empty());
+}
+
+#[test]
+fn a_part_that_is_back_already_is_not_taken_back_again() {
+    let mut world = World::rolling(6);
+    world.until_state(BAKING);
+    take_back(&mut world, agents(&["a", "e"])).unwrap();
+    take_back(&mut world, agents(&["a"])).unwrap();
+    take_back(&mut world, agents(&["a", "b"])).unwrap();
+    let parts: Vec<usize> = world.rollout().retreats.iter().map(|retreat| retreat.agents.len()).collect();
+    assert_eq!(parts, [2, 1]);
+    assert_eq!(world.finish(), State::Committed);
 }
 
 #[test]
