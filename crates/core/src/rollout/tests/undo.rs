@@ -228,9 +228,31 @@ fn by_policy_only_the_part_that_is_to_blame_goes_back_and_a_person_decides_about
 
 #[test]
 fn where_all_that_moved_is_to_blame_the_whole_rollout_goes_back() {
-    let mut world = with(6, |plan| plan.triggers.scope = Scope::Type);
+    for scope in [Scope::Type, Scope::Phase] {
+        let mut world = with(6, |plan| plan.triggers.scope = scope);
+        world.until_state(BAKING);
+        raise(&mut world, alarm(AlarmKind::Errors));
+        assert!(world.rollout().retreats.is_empty(), "{scope:?}");
+        assert_eq!(world.finish(), State::RolledBack, "{scope:?}");
+    }
+}
+
+#[test]
+fn where_a_trigger_names_nobody_the_whole_rollout_goes_back() {
+    let mut world = with(6, |plan| plan.triggers.scope = Scope::Agent);
     world.until_state(BAKING);
-    raise(&mut world, alarm(AlarmKind::Errors));
+    raise(&mut world, Alarm { agents: Vec::new(), ..alarm(AlarmKind::ModelServer) });
+    assert_eq!(world.finish(), State::RolledBack);
+}
+
+#[test]
+fn parts_that_together_are_everything_are_a_whole_rollback() {
+    let mut world = World::rolling(4);
+    world.until_state(BAKING);
+    take_back(&mut world, agents(&["a", "b"])).unwrap();
+    assert_eq!(world.state(), BAKING);
+    take_back(&mut world, agents(&["c", "d"])).unwrap();
+    assert!(matches!(world.state(), State::RollingBack { .. }), "{:?}", world.state());
     assert_eq!(world.finish(), State::RolledBack);
 }
 
