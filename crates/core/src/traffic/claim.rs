@@ -156,6 +156,8 @@ mod tests {
         assert_eq!(claims.release(), Released::Still, "told before");
         assert_eq!(claims.retire(), Retirement::Already);
         assert_eq!(claims.view(), empty);
+        claims.hold();
+        assert_eq!(claims.release(), Released::Still, "told before the second retirement too");
     }
 
     #[test]

@@ -90,6 +90,16 @@ fn what_is_left_of_a_stage_is_shown_while_it_lasts() {
 }
 
 #[test]
+fn phases_are_shown_with_what_is_known_of_them() {
+    let mut world = World::rolling(5);
+    world.until_state(State::Progressing { phase: 0, step: Step::Baking { look: 1 } });
+    let phases = world.controller.view(world.now).rollout.unwrap().phases;
+    let shown: Vec<_> =
+        phases.iter().map(|it| (it.name.as_str(), it.agents, it.batches, it.record.is_some())).collect();
+    assert_eq!(shown, [("canary", 2, 1, true), ("full", 3, 2, false)]);
+}
+
+#[test]
 fn windows_bear_the_names_of_their_phases() {
     let names = [Window::Baseline, Window::Phase(0), Window::Phase(1), Window::Validation].map(|it| it.name(&plan(2)));
     assert_eq!(names, ["baseline", "canary", "full", "validation"]);

@@ -1,5 +1,7 @@
 //! What a rollout makes of instances that die, at the worst moments.
 
+use std::collections::BTreeSet;
+
 use super::world::{World, plan_with, scarce_plan};
 use crate::{
     id::{AgentName, InstanceId, Side},
@@ -282,6 +284,24 @@ fn a_way_back_without_room_for_all_goes_in_the_reverse_order_and_within_the_room
     let back: Vec<String> = back.collect();
     assert_eq!(back.len(), 6);
     assert!(back[..2].iter().all(|agent| "ef".contains(agent)), "{back:?}");
+}
+
+#[test]
+fn on_a_way_back_without_room_sixteen_agents_at_most_are_without_an_instance() {
+    let mut world = World::new(24);
+    world.running_max = 26;
+    world.start(scarce_plan(24, 26)).unwrap();
+    world.until_state(State::Completed);
+    world.settle();
+    world.verb(VerbKind::Rollback).unwrap();
+    let mut most = 0;
+    while world.message() {
+        let there: BTreeSet<&AgentName> = world.running.values().map(|(agent, _)| agent).collect();
+        most = most.max(24 - there.len());
+    }
+    assert_eq!(most, 16);
+    assert_eq!(world.finish(), State::RolledBack);
+    world.assert_all_served_by(Side::Blue);
 }
 
 #[test]
