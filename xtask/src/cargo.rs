@@ -44,10 +44,15 @@ impl Cargo {
     }
 
     /// As [`Self::succeeds`], but prints nothing after it.
-    pub(crate) fn ends_the_output(mut self) -> anyhow::Result<bool> {
+    pub(crate) fn ends_the_output(self) -> anyhow::Result<bool> {
+        Ok(self.exits_with()? == Some(0))
+    }
+
+    /// Its exit code, if no signal ended it.
+    pub(crate) fn exits_with(mut self) -> anyhow::Result<Option<i32>> {
         eprintln!("==> {}", self.shown);
         let status = self.command.status().with_context(|| format!("cannot run `{}`", self.shown))?;
-        Ok(status.success())
+        Ok(status.code())
     }
 
     /// What it prints; an error if it fails.

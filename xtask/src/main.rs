@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod check;
 mod lint;
+mod mutants;
 mod python;
 mod sim;
 mod test;
@@ -27,7 +28,7 @@ struct Subcommand {
     run: fn(&[String]) -> anyhow::Result<ExitCode>,
 }
 
-const SUBCOMMANDS: [Subcommand; 5] = [
+const SUBCOMMANDS: [Subcommand; 6] = [
     Subcommand { name: "check", arguments: "", about: "Compile everything without building it", run: check::run },
     Subcommand {
         name: "lint",
@@ -46,6 +47,12 @@ const SUBCOMMANDS: [Subcommand; 5] = [
         arguments: "[--seeds N] [--seed S]",
         about: "Whole rollouts in the simulated world",
         run: sim::run,
+    },
+    Subcommand {
+        name: "mutants",
+        arguments: "[ARGS]",
+        about: "Small changes of the code that decides, which a test must notice (as for cargo-mutants)",
+        run: mutants::run,
     },
     Subcommand {
         name: "bench",

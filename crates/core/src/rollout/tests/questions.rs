@@ -108,6 +108,7 @@ fn windows_bear_the_names_of_their_phases() {
 #[test]
 fn one_that_has_ended_leaves_no_deadline_behind() {
     let mut world = World::new(1);
+    world.clinging = true;
     let blue = world.active("a");
     world.kill(blue);
     world.until("blue is back", |w| w.active("a") > blue && w.sides() == [Some(Side::Blue)]);

@@ -232,6 +232,18 @@ fn a_green_that_asks_for_tasks_and_has_health_has_begun_when_both_were_seen() {
 }
 
 #[test]
+fn health_is_asked_of_those_that_are_ready_and_have_an_endpoint() {
+    let mut world = World::new(2);
+    world.start(delivered(true, Delivery::Pull)).unwrap();
+    assert_eq!(world.controller.ready_with_health().count(), 0, "the blues have none");
+    world.until_state(State::Completed);
+    world.settle();
+    let [a, b] = ["a", "b"].map(AgentName::from);
+    let asked: Vec<_> = world.controller.ready_with_health().collect();
+    assert_eq!(asked, [(world.active("a"), &a, Side::Green), (world.active("b"), &b, Side::Green)]);
+}
+
+#[test]
 fn a_green_that_can_show_nothing_is_ready_when_it_has_run_for_its_boot() {
     let mut world = World::new(2);
     world.mute.extend(["a", "b"].map(|agent| (agent.into(), Side::Green)));

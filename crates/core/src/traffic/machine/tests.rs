@@ -373,6 +373,26 @@ fn how_long_a_task_was_held_is_told_in_microseconds() {
 }
 
 #[test]
+fn who_asks_again_holds_its_task_from_then_on() {
+    let mut w = World::new();
+    w.submit_to_a("t1");
+    w.next(1, BLUE);
+    w.next(3, BLUE);
+    let task = w.traffic.task(&TaskId::new("t1")).unwrap();
+    assert!(matches!(&task.state, State::Leased(lease) if lease.granted_at == at(3).wall), "{task:?}");
+    assert_eq!(w.traffic.next_timeout(), Some(at(63).mono));
+    w.complete(6, "t1", BLUE);
+    assert!(matches!(w.changes.last(), Some(Change::Finished { lease_micros: 3_000_000, .. })));
+}
+
+#[test]
+fn a_fleet_has_the_agents_that_were_declared_and_those_that_were_enrolled() {
+    let mut w = World::new();
+    w.traffic.enrol(vec![card(4, "c", "writer", Side::Blue)], &mut w.changes).unwrap();
+    assert_eq!(w.traffic.agents().map(AgentName::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[test]
 fn a_task_for_an_agent_is_nobody_elses() {
     let mut w = World::new();
     w.submit_to_a("t1");
