@@ -298,7 +298,7 @@ fn routes_are_shown_where_somebody_is_active() {
     w.cut(1, 2, &[to("a", 2, Some(1))]).unwrap();
     w.traffic.retire(at(2), &[OTHER], &mut w.changes);
     let of_a = RouteView { agent: "a".into(), active: GREEN, fence: Fence(2), fallback: Some(BLUE) };
-    assert_eq!(w.traffic.route_views(), [of_a.clone()]);
+    assert_eq!(w.traffic.route_views(), std::slice::from_ref(&of_a));
     w.traffic.retire(at(3), &[BLUE], &mut w.changes);
     assert_eq!(w.traffic.route_views(), [RouteView { fallback: None, ..of_a }], "nothing to fall back to");
 }
