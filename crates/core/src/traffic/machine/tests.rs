@@ -393,6 +393,32 @@ fn a_fleet_has_the_agents_that_were_declared_and_those_that_were_enrolled() {
 }
 
 #[test]
+fn what_was_stored_is_what_comes_back() {
+    let mut w = World::new();
+    w.submit_to_a("held");
+    w.next(1, BLUE);
+    w.submit_to_a("waiting");
+    for id in ["later", "later still"] {
+        let submission = Submission::new(TaskId::new(id), Addressee::Agent("a".into()), 0);
+        let delayed = Submission { delay: Millis::from_secs(500), ..submission };
+        w.traffic.submit(at(1), delayed, &mut w.changes).unwrap();
+    }
+    w.traffic.set_places(GREEN, 3, &mut w.changes);
+    w.cut(2, 2, &[to("a", 2, Some(1))]).unwrap();
+    w.traffic.retire(at(3), &[OTHER], &mut w.changes);
+
+    let mut stored = Snapshot::default();
+    w.changes.iter().for_each(|change| stored.apply(change));
+    let back = Traffic::restore(policy(), Vec::new(), stored, at(4));
+    assert_eq!(back.generation(), Generation(2));
+    assert!(back.routes().eq(w.traffic.routes()));
+    assert!(back.instances().eq(w.traffic.instances()));
+    assert_eq!(back.held_by(BLUE), [TaskId::new("held")]);
+    assert_eq!((back.leased(), back.queued(), back.delayed()), (1, 1, 2));
+    assert_eq!(back.next_timeout(), Some(at(32).mono), "the drain of blue goes on");
+}
+
+#[test]
 fn a_task_for_an_agent_is_nobody_elses() {
     let mut w = World::new();
     w.submit_to_a("t1");
