@@ -24,12 +24,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{lock::Lock, state::State};
+use super::{back_off::BackOff, lock::Lock, state::State};
 
-const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
-const BACK_OFF_MAX: Duration = Duration::from_secs(2);
-/// A child that lived this long did not die of how it was started.
-const LIVED: Duration = Duration::from_secs(10);
 const LOG_MAX_BYTES: u64 = 16 << 20;
 const LOG_BEAT: Duration = Duration::from_secs(5);
 
@@ -148,7 +144,7 @@ async fn keep(
     stop: CancellationToken,
     grace: watch::Receiver<Duration>,
 ) {
-    let mut back_off = BACK_OFF_FIRST;
+    let mut back_off = BackOff::new();
     while !stop.is_cancelled() {
         let began = Instant::now();
         let why = match role.start() {
@@ -164,20 +160,17 @@ async fn keep(
             }
             Err(error) => format!("cannot be started: {error}"),
         };
-        if began.elapsed() >= LIVED {
-            back_off = BACK_OFF_FIRST;
-        }
-        eprintln!("the {} {why}; starting it again in {} ms", role.name, back_off.as_millis());
+        let pause = back_off.after(began.elapsed());
+        eprintln!("the {} {why}; starting it again in {} ms", role.name, pause.as_millis());
         tracing::warn!(child = role.name, why, "died");
         died.send_modify(|(times, last)| {
             *times += 1;
             *last = why;
         });
         tokio::select! {
-            () = tokio::time::sleep(back_off) => {}
+            () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return,
         }
-        back_off = (back_off * 2).min(BACK_OFF_MAX);
     }
 }
 

@@ -4,8 +4,10 @@
 //! It decides nothing about agents. Whatever happens to the gateway, to the controller or to the supervisor
 //! itself, agents run on until someone says otherwise.
 
+mod back_off;
 pub(crate) mod child;
 mod failures;
+mod herald;
 mod keeper;
 mod listen;
 mod lock;
@@ -27,6 +29,7 @@ use tokio::{
 };
 
 use self::{
+    herald::Herald,
     keeper::{Kept, Role},
     listen::{Entrance, control_listener},
     lock::Lock,
@@ -64,6 +67,7 @@ struct Reached {
 struct Serving {
     driver: Arc<ProcessDriver>,
     hosting: JoinHandle<()>,
+    heralding: JoinHandle<()>,
     gateway: Kept,
     controller: Kept,
 }
@@ -110,20 +114,22 @@ impl Serving {
         let config = Config::new(state.path()).map_err(|error| failures::system("cannot find this program", &error))?;
         let driver = ProcessDriver::open(config).map_err(|error| failures::driver(state.path(), &error))?;
         let driver = Arc::new(driver);
-        let hosting = tokio::spawn(host::serve(driver.clone(), links));
+        let (ear, herald) = Herald::new(state.path().join("gateway.sock"), driver.clone());
+        let hosting = tokio::spawn(host::serve(driver.clone(), links, move |event| ear.hear(event)));
+        let heralding = tokio::spawn(herald.run());
 
         let port = entrance.address.port();
         let gateway = Role::gateway(state, lock, entrance.listener, port);
         let controller = Role::controller(state, lock, control.listener, port, entrance.by_address);
         let gateway = gateway.map_err(|error| failures::system("cannot hand the listeners on", &error))?;
         let controller = controller.map_err(|error| failures::system("cannot hand the listeners on", &error))?;
-        Ok(Self { driver, hosting, gateway: Kept::keep(gateway), controller: Kept::keep(controller) })
+        Ok(Self { driver, hosting, heralding, gateway: Kept::keep(gateway), controller: Kept::keep(controller) })
     }
 
     /// The controller first, so that nobody starts what is being stopped; the gateway last, so that agents can
     /// still hand in what they finish.
     async fn end(self, signals: &mut Signals, stop_agents: bool) -> Outcome {
-        let Self { driver, hosting, gateway, controller } = self;
+        let Self { driver, hosting, heralding, gateway, controller } = self;
         let orderly = async {
             controller.end(CONTROLLER_GRACE).await;
             let left = if stop_agents { driver.stop_all(AGENTS_GRACE).await } else { Vec::new() };
@@ -140,6 +146,7 @@ impl Serving {
             }
         };
         hosting.abort();
+        heralding.abort();
         let running = driver.instances().len();
         driver.detach().await;
         match (left.as_slice(), running) {

@@ -97,6 +97,8 @@ pub(crate) struct Fleet {
     blind: bool,
     /// Retired instances that still hold something.
     draining: BTreeSet<InstanceId>,
+    /// The gateway fell back from these, because their process is gone; the driver's word for that is still to come.
+    gone: BTreeSet<InstanceId>,
     /// While a rollout is under way.
     room: Option<Room>,
     /// Agents with a seat that should run and has no room yet.
@@ -225,6 +227,7 @@ impl Fleet {
         out: &mut Vec<Command>,
     ) -> Option<Unasked> {
         self.forget_drain(instance, timers);
+        self.gone.remove(&instance);
         if self.occupied(instance).is_none() {
             // What sat on blue before a commit, or a stray of an earlier controller.
             self.seats.remove(&instance);
@@ -299,7 +302,7 @@ impl Fleet {
         &mut self,
         now: Now,
         agent: &AgentName,
-        to: InstanceId,
+        (from, to): (InstanceId, InstanceId),
         generation: Generation,
         timers: &mut Timers,
     ) {
@@ -308,6 +311,10 @@ impl Fleet {
             return;
         }
         self.generation = generation;
+        if self.occupied(from).is_some() {
+            // The gateway was told of its end before we were: nothing may be moved back to it.
+            self.gone.insert(from);
+        }
         let drain = self.agents.get(agent).map_or(Millis::ZERO, |a| a.drain);
         self.activate(now, agent, to, drain, timers);
     }
@@ -407,10 +414,10 @@ impl Fleet {
                 }
             }
             let target = agent.seat(agent.desired).and_then(|seat| seat.is.ready());
-            if let Some(to) = target.filter(|&to| agent.active != Some(to)) {
+            if let Some(to) = target.filter(|to| agent.active != Some(*to) && !self.gone.contains(to)) {
                 // What is about to be frozen or stopped, or is blamed by a rollback, is nothing to fall back to.
                 let warm = agent.desired == Side::Green && agent.warm;
-                let fallback = agent.blue.is.ready().filter(|_| warm);
+                let fallback = agent.blue.is.ready().filter(|blue| warm && !self.gone.contains(blue));
                 let back = agent.desired == Side::Blue && agent.green.is_some();
                 let drain = if back { agent.drain.min(BACK_DRAIN_MAX) } else { agent.drain };
                 moves.push((Move { agent: name.clone(), to, fallback }, drain, back && agent.blamed));
@@ -446,6 +453,7 @@ impl Fleet {
         self.generation = gateway.generation;
         self.cutover = None;
         self.blind = false;
+        self.gone.clear();
         self.dirty.extend(self.agents.keys().cloned());
         for agent in self.agents.values_mut() {
             agent.active = None;

@@ -19,7 +19,13 @@ const INBOX_MAX: usize = 16;
 #[derive(Default)]
 pub(super) struct Registry {
     live: BTreeMap<InstanceId, Entry>,
-    ended: BTreeMap<InstanceId, Generation>,
+    ended: BTreeMap<InstanceId, Ended>,
+}
+
+struct Ended {
+    generation: Generation,
+    /// It was told to end.
+    asked: bool,
 }
 
 /// An instance whose process is being started or runs.
@@ -69,10 +75,10 @@ impl Registry {
             };
         }
         if let Some(seen) = self.ended.get_mut(&instance) {
-            if generation < *seen {
-                return Way::Answer(DriverAnswer::Stale { seen: *seen });
+            if generation < seen.generation {
+                return Way::Answer(DriverAnswer::Stale { seen: seen.generation });
             }
-            *seen = generation;
+            seen.generation = generation;
             let started = matches!(order.ask, Ask::Start { .. });
             return Way::Answer(if started { DriverAnswer::Taken } else { DriverAnswer::Unknown });
         }
@@ -120,9 +126,14 @@ impl Registry {
         }
     }
 
-    pub(super) fn ended(&mut self, instance: InstanceId, generation: Generation) {
-        let seen = self.live.remove(&instance).map_or(generation, |entry| entry.generation.max(generation));
-        self.ended.insert(instance, seen);
+    pub(super) fn ended(&mut self, instance: InstanceId, generation: Generation, asked: bool) {
+        let generation = self.live.remove(&instance).map_or(generation, |entry| entry.generation.max(generation));
+        self.ended.insert(instance, Ended { generation, asked });
+    }
+
+    /// Whether its end was asked for, if it has ended.
+    pub(super) fn end_was_asked(&self, instance: InstanceId) -> Option<bool> {
+        self.ended.get(&instance).map(|ended| ended.asked)
     }
 
     /// It never ran: its number is free for another attempt.
