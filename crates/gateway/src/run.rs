@@ -2,7 +2,12 @@
 
 use std::{io, net::TcpListener, path::PathBuf, sync::Arc, thread};
 
-use bellwether_core::spec::Spec;
+use bellwether_core::{
+    observation::{Resumed, Second},
+    spec::Spec,
+    time::UnixMillis,
+    traffic::State,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +21,7 @@ use crate::{
     limits,
     model::{Books, Model, Prober, Probes},
     server,
-    store::{Store, StoreError},
+    store::{Loaded, Store, StoreError},
     writer::Writer,
 };
 
@@ -56,8 +61,15 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let Config { listener, store, link, port, spec, threads } = config;
     let mut store = Store::open(&store)?;
     let loaded = store.load()?;
+    let before = store.begin_work()?;
     let (events, told) = mpsc::unbounded_channel();
     let board = Arc::new(Board::new(&spec, Clock::start(), events));
+    if let Some(last) = before {
+        let resumed = resumed(&last, &loaded, board.clock.wall());
+        let Resumed { away, pushes, calls, leases } = resumed;
+        tracing::warn!(away_ms = away.0, pushes, calls, leases, "the gateway before this one was killed");
+        board.resume(resumed);
+    }
     let agents = spec.agents.iter().map(|agent| (agent.name.clone(), agent.agent_type.clone())).collect();
     let writer = Writer::new(board.clone(), store, loaded, spec.tasks.clone(), agents);
     let (asks, asked) = mpsc::channel(limits::DESK_QUEUE);
@@ -101,6 +113,17 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let served = parts.into_iter().map(join).fold(Ok(()), Result::and);
     // The desk has nobody left to ask it, so the writer ends.
     join(writing).and(served)
+}
+
+/// What the last record of a gateway that was killed tells of its end.
+fn resumed(last: &Second, loaded: &Loaded, now: UnixMillis) -> Resumed {
+    let leases = loaded.snapshot.tasks.values().filter(|task| matches!(task.state, State::Leased(_))).count();
+    Resumed {
+        away: now.since(last.at),
+        pushes: last.pushes_open,
+        calls: last.slots_busy + last.calls_waiting,
+        leases: leases as u64,
+    }
 }
 
 fn write(writer: Writer, asked: mpsc::Receiver<crate::desk::Ask>) -> Result<(), Error> {
