@@ -107,9 +107,10 @@ impl Herald {
     /// What ended before this supervisor began to listen.
     async fn look(&mut self, gateway: &Client<GatewayAnswer>) -> Result<(), Error> {
         if let GatewayAnswer::Observed(view) = gateway.ask(&GatewayIntent::Observe).await? {
-            let ended = view.instances.iter().filter_map(|known| {
-                Some((known.instance, self.driver.end_was_asked(known.instance)?))
-            });
+            let ended = view
+                .instances
+                .iter()
+                .filter_map(|known| Some((known.instance, self.driver.end_was_asked(known.instance)?)));
             self.untold.extend(ended);
         }
         Ok(())

@@ -1,11 +1,16 @@
 //! The binary as a user has it: real processes, real sockets.
 
 mod agent;
+#[path = "../../benches/common/mod.rs"]
+mod common;
 mod demo;
 mod errors;
 mod faults;
 mod heavy;
 mod identity;
+mod kills;
+#[path = "../../benches/kills/run/mod.rs"]
+mod kills_run;
 mod languages;
 mod python;
 mod rollout;
@@ -13,6 +18,7 @@ mod serve;
 mod soak;
 #[path = "../../benches/soak/run/mod.rs"]
 mod soak_run;
+mod stalled;
 mod tap;
 mod tasks;
 mod world;
