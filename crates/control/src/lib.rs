@@ -21,6 +21,8 @@ mod reactor;
 mod run;
 #[cfg(test)]
 mod samples;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod usage;
 mod watching;
 

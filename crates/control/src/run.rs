@@ -24,7 +24,7 @@ use crate::{
     links::Link,
     measured::TrafficLog,
     probe::Prober,
-    reactor::{Input, Reactor},
+    reactor::{Input, Pace, Reactor},
     usage::UsageLog,
     watching::Watching,
 };
@@ -111,6 +111,7 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
         health,
         bundles,
         shared,
+        pace: Pace::new(std::time::Instant::now()),
         last_second: 0,
     };
     reactor.run(shutdown).await

@@ -5,8 +5,9 @@
 
 mod hear;
 mod look;
+mod pace;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use bellwether_core::{
     id::RolloutId,
@@ -21,6 +22,7 @@ use bellwether_core::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::pace::Pace;
 use crate::{
     api::{Shared, types::Started},
     bundle,
@@ -81,6 +83,7 @@ pub(crate) struct Reactor {
     pub(crate) health: Health,
     pub(crate) bundles: Bundles,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) pace: Pace,
     /// The number of the last one-second record that was pushed.
     pub(crate) last_second: u64,
 }
@@ -105,12 +108,7 @@ impl Reactor {
         self.follow();
         loop {
             let timeout = self.machine.next_timeout().map(|at| self.clock.instant(at));
-            let due = async {
-                match timeout {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let (due, behind) = (until(timeout), until(self.pace.wakes_at()));
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
@@ -121,6 +119,7 @@ impl Reactor {
                         return Ok(());
                     }
                 }
+                () = behind => {}
             }
             tokio::select! {
                 done = self.take(batch) => done?,
@@ -170,6 +169,9 @@ impl Reactor {
         if !records.is_empty() {
             self.last_record = self.journal.append(self.last_record, &records)?;
         }
+        if !replies.is_empty() {
+            self.pace.insist();
+        }
         for reply in replies {
             reply();
         }
@@ -202,11 +204,21 @@ impl Reactor {
 
     /// What goes along with the machine: its picture, the watch, the health checks and the evidence of rollbacks.
     fn follow(&mut self) {
-        self.shared.publish(&self.machine, self.clock.now(), &self.usage);
         if let Some(job) = self.watching.follow(self.machine.rollout()) {
             let spec = Arc::new(fleet::as_it_runs(&self.spec, &self.machine));
             self.effects.tasks.spawn(job.run(self.evidence(), spec, self.effects.inputs.clone()));
         }
+        let began = Instant::now();
+        if self.pace.is_due(began) {
+            self.look_through();
+            let ended = Instant::now();
+            self.pace.looked(ended, ended - began);
+        }
+        self.write_evidence();
+    }
+
+    fn look_through(&mut self) {
+        self.shared.publish(&self.machine, self.clock.now(), &self.usage);
         let launcher = &self.effects.launcher;
         let ready = self.machine.ready_with_health().filter(|_| self.watching.is_on());
         self.health.ask(ready.map(|(instance, agent, side)| Target {
@@ -216,7 +228,6 @@ impl Reactor {
             address: launcher.http_address(instance),
         }));
         self.shared.keep_health(|instance| self.health.asks(instance));
-        self.write_evidence();
     }
 
     fn write_evidence(&mut self) {
@@ -240,5 +251,12 @@ impl Reactor {
 
     fn evidence(&self) -> Evidence {
         Evidence { spec: self.spec.clone(), gateway: self.effects.gateway.clone(), journal: self.journal_path.clone() }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,0 +1,34 @@
+//! For benchmarks: a journal on a disk as a controller writes it, and what a controller makes of it when it starts.
+
+use std::path::Path;
+
+use bellwether_core::{
+    rollout::{Controller, Event},
+    time::Now,
+};
+
+use crate::{error::Error, journal::Journal, measured::Seen};
+
+/// Appends every record in a transaction of its own, as a controller does that takes one event at a time.
+pub fn write_journal(path: &Path, records: &[(Now, Event)]) -> Result<(), Error> {
+    let mut journal = Journal::open(path)?;
+    let mut last = 0;
+    for record in records {
+        last = journal.append(last, std::slice::from_ref(record))?;
+    }
+    Ok(())
+}
+
+/// Reads a journal from its beginning to its end, as a controller does before it looks at the world.
+pub fn replay(path: &Path) -> Result<Controller, Error> {
+    let journal = Journal::open(path)?;
+    let mut machine = Controller::default();
+    let mut seen = Seen::default();
+    journal.replay(|seq, now, event| {
+        let refused = machine.step(now, event.clone());
+        refused.map_err(|refusal| Error::Unreplayable { seq, why: refusal.to_string() })?;
+        seen.happened(now.wall, &event, &machine);
+        Ok(())
+    })?;
+    Ok(machine)
+}
