@@ -9,12 +9,15 @@ use bellwether_core::{
 
 use crate::{error::Error, journal::Journal, measured::Seen};
 
-/// Appends every record in a transaction of its own, as a controller does that takes one event at a time.
+/// What a controller takes into one transaction at most.
+const BATCH: usize = 256;
+
+/// Appends the records as a controller does that has much to do.
 pub fn write_journal(path: &Path, records: &[(Now, Event)]) -> Result<(), Error> {
     let mut journal = Journal::open(path)?;
     let mut last = 0;
-    for record in records {
-        last = journal.append(last, std::slice::from_ref(record))?;
+    for batch in records.chunks(BATCH) {
+        last = journal.append(last, batch)?;
     }
     Ok(())
 }

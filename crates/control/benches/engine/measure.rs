@@ -15,25 +15,27 @@ use crate::{
     world::{Taken, World},
 };
 
-/// Times in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Size {
     pub(crate) agents: usize,
-    /// A tick for which nothing is due.
+    /// A tick for which nothing is due, in microseconds like all that follows to the next remark. The median, as everywhere.
     pub(crate) idle_tick: f64,
     /// Per event while instances die and come back one after the other: without a rollout, and while a phase bakes.
     pub(crate) steady: f64,
     pub(crate) baking: f64,
     /// The tick at which a timer of one agent is due, while a phase bakes.
     pub(crate) baking_tick: f64,
-    /// Per event while a phase is warmed and cut over, and while everything goes back; and the longest single step.
+    /// Per event while a phase is warmed and cut over, and while everything goes back.
     pub(crate) cutting_over: f64,
-    pub(crate) cutting_over_max: f64,
     pub(crate) rolling_back: f64,
-    pub(crate) rolling_back_max: f64,
     /// What the API reads, made after a batch of events; and what a client of it is sent.
     pub(crate) publish: f64,
     pub(crate) view: f64,
+    /// All of these together, in milliseconds, and the longest of them.
+    pub(crate) cutting_over_ms: f64,
+    pub(crate) cutting_over_max_ms: f64,
+    pub(crate) rolling_back_ms: f64,
+    pub(crate) rolling_back_max_ms: f64,
     /// Events of a rollout of five hours.
     pub(crate) events: usize,
     pub(crate) journal_bytes: u64,
@@ -52,7 +54,7 @@ pub(crate) fn size(agents: usize) -> Result<Size, String> {
     let steady = deaths(&mut world, &some)?;
 
     let began = world.journal.len();
-    world.feed(Event::Planned { plan: Box::new(fleet.plan.clone()), by: "bench".into() })?;
+    world.feed(Event::Planned { plan: Box::new(fleet.plan), by: "bench".into() })?;
     world.until("the second phase bakes", |machine| bakes(machine.rollout().map(|rollout| rollout.state), 1))?;
     // Those of the last phase are on blue, and their deaths are no rollout's fault.
     let last: Vec<AgentName> = some.iter().rev().take(some.len() / 4).cloned().collect();
@@ -62,7 +64,7 @@ pub(crate) fn size(agents: usize) -> Result<Size, String> {
     world.until("the second phase is over", |machine| !bakes(machine.rollout().map(|rollout| rollout.state), 1))?;
     world.taken = Taken::default();
     world.until("the last phase bakes", |machine| bakes(machine.rollout().map(|rollout| rollout.state), 3))?;
-    let cutting = world.taken;
+    let cutting = std::mem::take(&mut world.taken);
     world.until("the end", |machine| machine.rollout().is_some_and(|rollout| rollout.state == State::Completed))?;
 
     let (publish, view) = publishing(&world);
@@ -71,7 +73,7 @@ pub(crate) fn size(agents: usize) -> Result<Size, String> {
     world.verb(VerbKind::Rollback)?;
     world
         .until("the way back", |machine| machine.rollout().is_some_and(|rollout| rollout.state == State::RolledBack))?;
-    let back = world.taken;
+    let back = std::mem::take(&mut world.taken);
 
     let (replayed, journal_bytes) = memory::of(&journal)?;
     Ok(Size {
@@ -80,10 +82,12 @@ pub(crate) fn size(agents: usize) -> Result<Size, String> {
         steady,
         baking,
         baking_tick,
-        cutting_over: cutting.mean_us(),
-        cutting_over_max: cutting.longest.as_secs_f64() * 1e6,
-        rolling_back: back.mean_us(),
-        rolling_back_max: back.longest.as_secs_f64() * 1e6,
+        cutting_over_ms: cutting.total_ms(),
+        cutting_over_max_ms: cutting.longest_ms(),
+        rolling_back_ms: back.total_ms(),
+        rolling_back_max_ms: back.longest_ms(),
+        cutting_over: cutting.median_us(),
+        rolling_back: back.median_us(),
         publish,
         view,
         events: journal.len() - began,
@@ -110,7 +114,7 @@ fn idle_ticks(world: &mut World) -> Result<f64, String> {
     }
     // No controller is woken for nothing so often.
     world.journal.truncate(journal);
-    Ok(world.taken.mean_us())
+    Ok(std::mem::take(&mut world.taken).median_us())
 }
 
 fn deaths(world: &mut World, agents: &[AgentName]) -> Result<f64, String> {
@@ -119,7 +123,7 @@ fn deaths(world: &mut World, agents: &[AgentName]) -> Result<f64, String> {
         world.die_and_come_back(agent)?;
     }
     world.pass(Millis::from_secs(1));
-    Ok(world.taken.mean_us())
+    Ok(std::mem::take(&mut world.taken).median_us())
 }
 
 fn publishing(world: &World) -> (f64, f64) {

@@ -12,17 +12,19 @@ pub(crate) struct Table<'a> {
 type Row = (&'static str, fn(&Size) -> f64);
 
 /// What concerns one agent: it must not grow with the fleet.
-const OF_ONE: [Row; 4] = [
+const OF_ONE: [Row; 6] = [
     ("tick with nothing due, µs", |size| size.idle_tick),
     ("event, no rollout, µs", |size| size.steady),
     ("event, baking, µs", |size| size.baking),
     ("tick, baking, µs", |size| size.baking_tick),
+    ("event, cutting over, µs", |size| size.cutting_over),
+    ("event, rolling back, µs", |size| size.rolling_back),
 ];
 const OF_MANY: [Row; 9] = [
-    ("event, cutting over, µs", |size| size.cutting_over),
-    ("  the longest, µs", |size| size.cutting_over_max),
-    ("event, rolling back, µs", |size| size.rolling_back),
-    ("  the longest, µs", |size| size.rolling_back_max),
+    ("cutting over in all, ms", |size| size.cutting_over_ms),
+    ("  the longest step, ms", |size| size.cutting_over_max_ms),
+    ("rolling back in all, ms", |size| size.rolling_back_ms),
+    ("  the longest step, ms", |size| size.rolling_back_max_ms),
     ("publish, µs", |size| size.publish),
     ("view, µs", |size| size.view),
     ("events of the rollout", |size| size.events as f64),

@@ -25,16 +25,22 @@ pub(crate) struct World {
 }
 
 /// Steps of the machine, and their time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Taken {
-    pub(crate) steps: u32,
-    pub(crate) time: Duration,
-    pub(crate) longest: Duration,
-}
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken(Vec<Duration>);
 
 impl Taken {
-    pub(crate) fn mean_us(&self) -> f64 {
-        self.time.as_secs_f64() * 1e6 / f64::from(self.steps.max(1))
+    /// What a step costs, whoever else wanted the processor meanwhile.
+    pub(crate) fn median_us(mut self) -> f64 {
+        self.0.sort_unstable();
+        self.0.get(self.0.len() / 2).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+    }
+
+    pub(crate) fn total_ms(&self) -> f64 {
+        self.0.iter().sum::<Duration>().as_secs_f64() * 1e3
+    }
+
+    pub(crate) fn longest_ms(&self) -> f64 {
+        self.0.iter().max().map_or(0.0, |time| time.as_secs_f64() * 1e3)
     }
 }
 
@@ -59,9 +65,7 @@ impl World {
         let began = Instant::now();
         let commands = self.machine.step(self.now, event).map_err(|refusal| refusal.to_string())?;
         let took = began.elapsed();
-        self.taken.steps += 1;
-        self.taken.time += took;
-        self.taken.longest = self.taken.longest.max(took);
+        self.taken.0.push(took);
         self.journal.push((self.now, copy));
         self.todo.extend(commands);
         self.pass(Millis(1));

@@ -69,6 +69,8 @@ impl Agent {
 struct InFlight {
     generation: Generation,
     moves: Vec<Move>,
+    /// Where the moves go.
+    targets: BTreeSet<InstanceId>,
     drain: Millis,
     revoke: bool,
     /// Reported empty before the cutover that retired them was answered.
@@ -400,7 +402,7 @@ impl Fleet {
                 let hurry = agent.blamed && side == Side::Green;
                 let Some(seat) = agent.seat_mut(side) else { continue };
                 let instance = seat.is.instance();
-                let moving = self.cutover.as_ref().is_some_and(|c| c.moves.iter().any(|m| Some(m.to) == instance));
+                let moving = instance.is_some_and(|instance| is_target(self.cutover.as_ref(), instance));
                 let idle = abandoned
                     || instance != active && !needed && !moving && instance.is_none_or(|i| !self.draining.contains(&i));
                 let starts = seat.is == Is::Empty && seat.want != Want::Stopped;
@@ -414,7 +416,11 @@ impl Fleet {
                 }
             }
             let target = agent.seat(agent.desired).and_then(|seat| seat.is.ready());
-            if let Some(to) = target.filter(|to| agent.active != Some(*to) && !self.gone.contains(to)) {
+            // What is under way already is answered, and is then touched again.
+            let wanted = |to: &InstanceId| {
+                agent.active != Some(*to) && !self.gone.contains(to) && !is_target(self.cutover.as_ref(), *to)
+            };
+            if let Some(to) = target.filter(wanted) {
                 // What is about to be frozen or stopped, or is blamed by a rollback, is nothing to fall back to.
                 let warm = agent.desired == Side::Green && agent.warm;
                 let fallback = agent.blue.is.ready().filter(|blue| warm && !self.gone.contains(blue));
@@ -433,8 +439,9 @@ impl Fleet {
             for step in &moves {
                 unmoved.remove(&step.agent);
             }
-            let cutover =
-                InFlight { generation: self.generation.next(), moves, drain, revoke, emptied: BTreeSet::new() };
+            let targets = moves.iter().map(|step| step.to).collect();
+            let generation = self.generation.next();
+            let cutover = InFlight { generation, moves, targets, drain, revoke, emptied: BTreeSet::new() };
             out.push(cutover.command());
             self.cutover = Some(cutover);
         }
@@ -573,4 +580,8 @@ impl Fleet {
             seat.want = want;
         }
     }
+}
+
+fn is_target(cutover: Option<&InFlight>, instance: InstanceId) -> bool {
+    cutover.is_some_and(|cutover| cutover.targets.contains(&instance))
 }
