@@ -105,6 +105,8 @@ pub(crate) struct Fleet {
     room: Option<Room>,
     /// Agents with a seat that should run and has no room yet.
     waiting: BTreeSet<AgentName>,
+    /// Agents that can move as soon as the cutover under way is answered.
+    unmoved: BTreeSet<AgentName>,
     /// Agents whose seats or route may need something. Work per event grows with these, not with the fleet.
     dirty: BTreeSet<AgentName>,
 }
@@ -387,9 +389,11 @@ impl Fleet {
     /// Issues what is missing for everything that was touched, and one cutover for all agents that can move.
     pub(crate) fn reconcile(&mut self, timers: &mut Timers, out: &mut Vec<Command>) {
         self.dirty.append(&mut self.waiting);
-        let dirty: Vec<AgentName> = self.dirty.iter().cloned().collect();
+        if self.cutover.is_none() {
+            self.dirty.append(&mut self.unmoved);
+        }
+        let dirty: Vec<AgentName> = std::mem::take(&mut self.dirty).into_iter().collect();
         self.reclaim(&dirty);
-        let mut unmoved = BTreeSet::new();
         let mut moves: Vec<(Move, Millis, bool)> = Vec::new();
         for name in dirty {
             let Some(agent) = self.agents.get_mut(&name) else { continue };
@@ -427,7 +431,7 @@ impl Fleet {
                 let back = agent.desired == Side::Blue && agent.green.is_some();
                 let drain = if back { agent.drain.min(BACK_DRAIN_MAX) } else { agent.drain };
                 moves.push((Move { agent: name.clone(), to, fallback }, drain, back && agent.blamed));
-                unmoved.insert(name);
+                self.unmoved.insert(name);
             }
         }
         if self.cutover.is_none() && !moves.is_empty() {
@@ -437,7 +441,7 @@ impl Fleet {
             let drain = moves.iter().map(|(_, drain, _)| *drain).max().unwrap_or_default();
             let moves: Vec<Move> = moves.into_iter().map(|(step, _, _)| step).collect();
             for step in &moves {
-                unmoved.remove(&step.agent);
+                self.unmoved.remove(&step.agent);
             }
             let targets = moves.iter().map(|step| step.to).collect();
             let generation = self.generation.next();
@@ -445,7 +449,6 @@ impl Fleet {
             out.push(cutover.command());
             self.cutover = Some(cutover);
         }
-        self.dirty = unmoved;
     }
 
     /// Brings this machine's picture in line with what was found, and issues again what may have been lost.
