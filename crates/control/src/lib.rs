@@ -25,6 +25,8 @@ mod run;
 #[cfg(test)]
 mod samples;
 mod standing;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod usage;
 mod watching;
 

@@ -29,7 +29,7 @@ use crate::{
     links::Link,
     measured::TrafficLog,
     probe::Prober,
-    reactor::{Input, Reactor},
+    reactor::{Input, Pace, Reactor},
     usage::UsageLog,
     watching::Watching,
 };
@@ -115,6 +115,7 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
         samples_lost: 0,
         first,
         shared,
+        pace: Pace::new(std::time::Instant::now()),
         last_second: 0,
     };
     reactor.run(shutdown).await

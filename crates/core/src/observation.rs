@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     histogram::Histogram,
     id::{AgentName, ModelName, Side},
-    time::UnixMillis,
+    time::{Millis, UnixMillis},
 };
 
 /// Everything that ended in one second, with a gauge of what was still in flight at its end.
@@ -33,6 +33,27 @@ pub struct Second {
     pub probes: u32,
     #[serde(default)]
     pub probes_failed: u32,
+    /// Pushed requests under way at the end of the second, those that wait for an instance among them.
+    #[serde(default)]
+    pub pushes_open: u32,
+    /// In the first record of a gateway whose predecessor did not come to an orderly end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumed>,
+}
+
+/// What is known of a gateway that was killed. What it had not counted by its last record is not known, and was under
+/// way with it: requests broke off, leases and tasks did not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// From its last record to the start of the next gateway: up to a second longer than nobody was there.
+    pub away: Millis,
+    /// Under way at its last record.
+    pub pushes: u32,
+    /// Model calls, those that waited for a slot among them.
+    pub calls: u32,
+    /// Leases that go on. A failure that is reported of one of these is not held against the agent: its model call may
+    /// have broken off with the gateway.
+    pub leases: u64,
 }
 
 /// The share of a second that belongs to one agent, one model, one drawn and one serving side.

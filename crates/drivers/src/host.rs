@@ -8,9 +8,9 @@ use tokio::{net::UnixListener, task::JoinSet};
 
 use crate::{Driver, Reply};
 
-/// Answers requests and pushes events to every controller that is connected. Ends when the driver's events
-/// end; dropping the future closes the links and leaves the driver as it is.
-pub async fn serve(driver: Arc<dyn Driver>, listener: UnixListener) {
+/// Answers requests and pushes events to every controller that is connected; `seen` sees each event first. Ends when the
+/// driver's events end; dropping the future closes the links and leaves the driver as it is.
+pub async fn serve(driver: Arc<dyn Driver>, listener: UnixListener, seen: impl Fn(&DriverEvent) + Send) {
     let (server, mut requests) =
         Server::<DriverAnswer, DriverEvent>::start(listener, Hello::new(PROTOCOL.0, PROTOCOL.1));
     let Some(mut events) = driver.events() else {
@@ -22,7 +22,10 @@ pub async fn serve(driver: Arc<dyn Driver>, listener: UnixListener) {
     loop {
         tokio::select! {
             event = events.recv() => match event {
-                Some(event) => peers.push(&event),
+                Some(event) => {
+                    seen(&event);
+                    peers.push(&event);
+                }
                 None => return,
             },
             Some((request, tell)) = requests.recv() => {

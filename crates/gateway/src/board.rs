@@ -2,13 +2,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64},
+    },
 };
 
 use arc_swap::ArcSwap;
 use bellwether_core::{
     id::{AgentName, ModelName, Side},
     inference::BreakerSettings,
+    observation::Resumed,
     port::gateway::GatewayEvent,
     spec::{ResultRule, Spec},
 };
@@ -36,6 +40,9 @@ pub(crate) struct Board {
     pub(crate) queued: AtomicU64,
     /// What a gateway before this one still has in flight.
     pub(crate) legacy: Legacy,
+    pub(crate) pushes_open: AtomicU32,
+    /// Of a gateway before this one that was killed; for the first record.
+    resumed: Mutex<Option<Resumed>>,
     /// There are letters for the backend.
     pub(crate) posted: Notify,
     /// Of the fleet file, to count what no instance answered.
@@ -58,6 +65,8 @@ impl Board {
             clock,
             queued: AtomicU64::new(0),
             legacy: Legacy::default(),
+            pushes_open: AtomicU32::new(0),
+            resumed: Mutex::default(),
             posted: Notify::new(),
             models: spec
                 .agents
@@ -67,6 +76,14 @@ impl Board {
             rules: spec.agents.iter().map(|agent| (agent.name.clone(), agent.result.clone())).collect(),
             any_result: ResultRule::default(),
         }
+    }
+
+    pub(crate) fn resume(&self, resumed: Resumed) {
+        *self.resumed.lock().unwrap_or_else(PoisonError::into_inner) = Some(resumed);
+    }
+
+    pub(crate) fn take_resumed(&self) -> Option<Resumed> {
+        self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// An agent that the fleet file does not name may answer what it likes, if it is something.

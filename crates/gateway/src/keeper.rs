@@ -100,6 +100,8 @@ impl Keeper {
             model_switches: model.model_switches,
             probes,
             probes_failed,
+            pushes_open: self.board.pushes_open.load(Ordering::Relaxed),
+            resumed: self.board.take_resumed(),
             silences: self.silences(),
         };
         // The store gives the number, so that one that could not be kept leaves no gap.

@@ -8,7 +8,7 @@ use std::{
 
 use bellwether_core::{
     id::{AgentName, ModelName, Side},
-    observation::{Calls, Cell, Pushes, Second, Signs, Tasks},
+    observation::{Calls, Cell, Pushes, Resumed, Second, Signs, Tasks},
     port::heir::Streak,
     time::{Millis, UnixMillis},
     traffic::{Outcome, Streaks},
@@ -32,6 +32,8 @@ pub(crate) struct Gauges {
     pub(crate) model_switches: u32,
     pub(crate) probes: u32,
     pub(crate) probes_failed: u32,
+    pub(crate) pushes_open: u32,
+    pub(crate) resumed: Option<Resumed>,
     pub(crate) silences: Vec<Silent>,
 }
 
@@ -156,6 +158,8 @@ impl Recorder {
             model_switches: gauges.model_switches,
             probes: gauges.probes,
             probes_failed: gauges.probes_failed,
+            pushes_open: gauges.pushes_open,
+            resumed: gauges.resumed,
         }
     }
 

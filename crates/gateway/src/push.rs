@@ -3,7 +3,10 @@
 //! The request waits, for a bounded time, where no instance is ready; it fails only if none becomes so. It is sent
 //! once: again only where it provably never reached the instance.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bellwether_core::traffic::Outcome;
 use http_body_util::BodyExt;
@@ -21,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    board::Board,
     body::{self, Request, Response},
     clock::micros,
     door::Door,
@@ -37,6 +41,7 @@ use crate::{
 pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, request: Request) -> Response {
     let began = Instant::now();
     let visit = Visit::of(&request);
+    let under_way = UnderWay::begin(&door.board);
     let mut request = Prepared::of(request, rest);
     let mut waiting: Option<Waiting<'_>> = None;
     loop {
@@ -57,7 +62,7 @@ pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, requ
             Found::NotReady => false,
             Found::Claimed(claim) => {
                 visit.as_deref().inspect(|visit| visit.step_out());
-                match forward(door, claim, request, began).await {
+                match forward(door, claim, &under_way, request, began).await {
                     Forwarded::Answered(response) => return response,
                     Forwarded::Unreached(back) => {
                         request = back;
@@ -87,6 +92,22 @@ pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, requ
                 }
             }
         }
+    }
+}
+
+/// Counted from its arrival to the last byte of its answer.
+struct UnderWay(Arc<Board>);
+
+impl UnderWay {
+    fn begin(board: &Arc<Board>) -> Arc<Self> {
+        board.pushes_open.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self(board.clone()))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.pushes_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -152,7 +173,13 @@ enum Forwarded {
     Unreached(Prepared),
 }
 
-async fn forward(door: &Arc<Door>, claim: Claim, prepared: Prepared, began: Instant) -> Forwarded {
+async fn forward(
+    door: &Arc<Door>,
+    claim: Claim,
+    under_way: &Arc<UnderWay>,
+    prepared: Prepared,
+    began: Instant,
+) -> Forwarded {
     let target = claim.target().clone();
     let Some(upstream) = target.card.upstream else { return Forwarded::Unreached(prepared) };
     let cut = target.cut_token();
@@ -179,9 +206,9 @@ async fn forward(door: &Arc<Door>, claim: Claim, prepared: Prepared, began: Inst
         }
     };
     Forwarded::Answered(if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        open_tunnel(door, claim, response, upgrade, began)
+        open_tunnel(door, (claim, under_way.clone()), response, upgrade, began)
     } else {
-        relay(door, claim, response, sender, began)
+        relay(door, (claim, under_way.clone()), response, sender, began)
     })
 }
 
@@ -225,7 +252,7 @@ async fn send(
 /// The answer, with the claim held to its last byte.
 fn relay(
     door: &Arc<Door>,
-    claim: Claim,
+    (claim, under_way): (Claim, Arc<UnderWay>),
     response: hyper::Response<Incoming>,
     sender: SendRequest<Incoming>,
     began: Instant,
@@ -243,14 +270,14 @@ fn relay(
             door.pool.put(target, sender, peer_keeps);
         }
         count(&door, target, how, status, began);
-        drop(claim);
+        drop((claim, under_way));
     };
     Response::from_parts(head, Guarded::new(incoming, cut, end).boxed_unsync())
 }
 
 fn open_tunnel(
     door: &Arc<Door>,
-    claim: Claim,
+    (claim, under_way): (Claim, Arc<UnderWay>),
     mut response: hyper::Response<Incoming>,
     upgrade: Option<Upgrade>,
     began: Instant,
@@ -268,7 +295,7 @@ fn open_tunnel(
         let target = claim.target();
         let ended = tunnel::run(client, upstream, target.cut_token()).await;
         count(&tunnel, target, ended, StatusCode::SWITCHING_PROTOCOLS, began);
-        drop((claim, place));
+        drop((claim, place, under_way));
     });
     Response::from_parts(head, body::empty())
 }

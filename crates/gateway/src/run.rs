@@ -3,8 +3,11 @@
 use std::{io, net::TcpListener, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use bellwether_core::{
+    observation::{Resumed, Second},
     port::heir::{Estate, TookOver},
     spec::Spec,
+    time::UnixMillis,
+    traffic::State,
 };
 use bellwether_store::Remedy;
 use tokio::sync::mpsc;
@@ -21,7 +24,7 @@ use crate::{
     limits,
     model::{Books, Model, Prober, Probes},
     server,
-    store::{Store, StoreError},
+    store::{Loaded, Store, StoreError},
     writer::Writer,
 };
 
@@ -83,8 +86,15 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let inherited = runtime.block_on(succeed(&heir, finish_within))?;
     let mut store = Store::open(&store)?;
     let loaded = store.load()?;
+    let before = store.begin_work()?;
     let (events, told) = mpsc::unbounded_channel();
     let board = Arc::new(Board::new(&spec, Clock::start(), events));
+    if let Some(last) = before {
+        let resumed = resumed(&last, &loaded, board.clock.wall());
+        let Resumed { away, pushes, calls, leases } = resumed;
+        tracing::warn!(away_ms = away.0, pushes, calls, leases, "the gateway before this one was killed");
+        board.resume(resumed);
+    }
     let books =
         Books { recorder: board.recorder.clone(), waits: board.waits.clone(), breakers: board.breakers.clone() };
     let model = Model::start(&spec.ollama.url, spec.ollama.parallel, books);
@@ -171,6 +181,17 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let served = parts.into_iter().map(join).fold(Ok(()), Result::and);
     // The desk has nobody left to ask it, so the writer ends.
     join(writing).and(served)
+}
+
+/// What the last record of a gateway that was killed tells of its end.
+fn resumed(last: &Second, loaded: &Loaded, now: UnixMillis) -> Resumed {
+    let leases = loaded.snapshot.tasks.values().filter(|task| matches!(task.state, State::Leased(_))).count();
+    Resumed {
+        away: now.since(last.at),
+        pushes: last.pushes_open,
+        calls: last.slots_busy + last.calls_waiting,
+        leases: leases as u64,
+    }
 }
 
 fn write(writer: Writer, asked: mpsc::Receiver<crate::desk::Ask>) -> Result<(), Error> {

@@ -49,6 +49,9 @@ pub(crate) struct Writer {
     last_second: u64,
     /// What the holders of leases claim of their instances.
     claims: HashMap<TaskId, Claim>,
+    /// Leases of before this process. Their model calls broke off with the gateway before, so that a failure of theirs is
+    /// held against nobody.
+    inherited: HashSet<TaskId>,
     /// Of instances whose question for a task is kept open.
     asking: HashMap<InstanceId, Tell<Option<HandedOut>>>,
     /// What the synthetic tasks of instances hold.
@@ -101,6 +104,7 @@ impl Writer {
             counts: Counts { delayed: 0, queued: 0, leased: 0, ended: loaded.ended },
             last_second: loaded.last_second,
             claims: HashMap::new(),
+            inherited: HashSet::new(),
             asking: HashMap::new(),
             tryouts: HashMap::new(),
             returned,
@@ -144,7 +148,7 @@ impl Writer {
             }
             self.work_off(&mut batch, purge)?;
             if is_over || self.closing {
-                return Ok(());
+                return self.store.end_work();
             }
         }
     }

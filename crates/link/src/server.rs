@@ -1,6 +1,9 @@
 //! The answering side.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -8,12 +11,17 @@ use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedReadHalf, unix::OwnedWriteHalf},
     sync::{mpsc, oneshot},
     task::JoinSet,
+    time::timeout,
 };
 
 use crate::frame::{Asked, Error, Hello, Told, read_line, write_line};
 
 /// Requests of all clients, each with the place for its answer.
 pub type Requests<Q, A> = mpsc::UnboundedReceiver<(Q, oneshot::Sender<A>)>;
+
+/// Who reads nothing for so long, because it is stopped or hangs, loses its link. What it is to be told would pile up
+/// without a bound.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 type Outbox<A, E> = mpsc::UnboundedSender<Told<A, E>>;
 
@@ -123,9 +131,11 @@ where
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         while let Some(frame) = told.recv().await {
-            if let Err(error) = write_line(&mut write, &frame).await {
-                tracing::debug!(%error, "cannot write to the link");
-                break;
+            match timeout(READ_WITHIN, write_line(&mut write, &frame)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return tracing::debug!(%error, "cannot write to the link"),
+                // Dropping this half ends the link for the other end, which then knows that it missed something.
+                Err(_elapsed) => return tracing::warn!("the other end of a link does not read what it is told"),
             }
         }
     });
@@ -148,7 +158,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use tokio::io::AsyncReadExt;
 
     use super::*;
     use crate::Client;
@@ -183,6 +193,27 @@ mod tests {
         server.peers().push(&"moved".to_owned());
         assert_eq!(events.recv().await.unwrap(), "moved");
         answering.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_nothing_loses_its_link_and_learns_of_it() {
+        let socket = Socket::new("stuck");
+        let listener = UnixListener::bind(&socket.0).unwrap();
+        let (server, _requests) = Server::<u64, String>::start::<u64>(listener, Hello::new("test", 1));
+        let mut stuck = UnixStream::connect(&socket.0).await.unwrap();
+        write_line(&mut stuck, &Hello::new("test", 1)).await.unwrap();
+        let long = "x".repeat(1 << 20);
+        // More than the socket holds, once the link is up.
+        while server.peers().all.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        (0..8).for_each(|_| server.peers().push(&long));
+        tokio::time::sleep(2 * READ_WITHIN).await;
+        let mut told = Vec::new();
+        stuck.read_to_end(&mut told).await.unwrap();
+        assert!(told.len() < 8 << 20, "it was told {} bytes", told.len());
+        server.peers().push(&"more".to_owned());
+        assert!(server.peers().all.lock().unwrap().is_empty(), "nothing is kept for it");
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
 //! `cargo xtask bench soak`: thousands of tasks through a fleet of real processes that is rolled out, rolled back, and
 //! killed at random all the while. `docs/benchmarks.md` says what each line of the report means.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod options;
 mod run;
 mod text;

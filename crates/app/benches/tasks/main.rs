@@ -3,6 +3,8 @@
 //!
 //! The gateway is the one of a real `serve`; the bench plays the agents, except where they are rolled out.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod http;
 mod measure;
 mod options;

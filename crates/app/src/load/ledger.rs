@@ -58,6 +58,7 @@ struct Window {
     began: Duration,
     ended: Option<Duration>,
     requests: Requests,
+    unanswered: u64,
     submitted: u64,
     completed: u64,
     failed: u64,
@@ -113,6 +114,7 @@ impl Ledger {
     /// A submission got no answer and is made again.
     pub(crate) fn unanswered(&mut self, why: Refusal) {
         *self.unanswered.entry(why).or_default() += 1;
+        self.window().unanswered += 1;
     }
 
     /// An accepted completion was seen. Those of others are passed over.
@@ -231,6 +233,7 @@ impl Window {
             name: self.name.clone(),
             seconds: self.ended.unwrap_or(now).saturating_sub(self.began).as_secs_f64(),
             requests: self.requests,
+            unanswered: self.unanswered,
             submitted: self.submitted,
             completed: self.completed,
             failed: self.failed,

@@ -90,6 +90,8 @@ pub(crate) struct WindowReport {
     pub(crate) name: String,
     pub(crate) seconds: f64,
     pub(crate) requests: Requests,
+    /// Answers that were lost; each submission was made again under its id.
+    pub(crate) unanswered: u64,
     pub(crate) submitted: u64,
     pub(crate) completed: u64,
     pub(crate) failed: u64,

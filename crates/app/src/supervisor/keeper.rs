@@ -25,6 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    back_off::BackOff,
     lock::Lock,
     orders::{Handle, Order},
     program::Program,
@@ -33,10 +34,6 @@ use super::{
 };
 use crate::failure::Exit;
 
-const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
-const BACK_OFF_MAX: Duration = Duration::from_secs(2);
-/// A child that lived this long did not die of how it was started.
-const LIVED: Duration = Duration::from_secs(10);
 /// Between two tries of a child that cannot go on before a person has done something.
 const LASTING_PAUSE: Duration = Duration::from_secs(30);
 const LOG_MAX_BYTES: u64 = 16 << 20;
@@ -214,7 +211,7 @@ enum Left {
 
 impl Keeper {
     async fn keep(mut self, mut orders: mpsc::Receiver<Order>) {
-        let mut back_off = BACK_OFF_FIRST;
+        let mut back_off = BackOff::new();
         let mut told = String::new();
         while !self.stop.is_cancelled() {
             let began = Instant::now();
@@ -228,15 +225,13 @@ impl Keeper {
             let End { how, lasting } = match left {
                 Left::Died(end) => end,
                 Left::Ended => {
-                    back_off = BACK_OFF_FIRST;
+                    back_off = BackOff::new();
                     continue;
                 }
                 Left::Stopped => break,
             };
-            if began.elapsed() >= LIVED {
-                back_off = BACK_OFF_FIRST;
-            }
-            let pause = if lasting { LASTING_PAUSE } else { back_off };
+            let usual = back_off.after(began.elapsed());
+            let pause = if lasting { LASTING_PAUSE } else { usual };
             // What stays as it is is said once.
             if !lasting || told != how {
                 eprintln!("the {} {how}; starting it again in {} ms", self.role.name, pause.as_millis());
@@ -250,7 +245,6 @@ impl Keeper {
                 // Who would have another program need not wait for this one.
                 Some(order) = orders.recv() => self.obey_while_none_runs(order),
             }
-            back_off = (back_off * 2).min(BACK_OFF_MAX);
         }
         self.lingering.join_all().await;
     }

@@ -4,9 +4,11 @@
 //! It decides nothing about agents. Whatever happens to the gateway, to the controller or to the supervisor
 //! itself, agents run on until someone says otherwise.
 
+mod back_off;
 pub(crate) mod child;
 mod edits;
 pub(crate) mod failures;
+mod herald;
 mod keeper;
 mod listen;
 pub(crate) mod lock;
@@ -36,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::edits::FleetFile;
 use self::{
+    herald::Herald,
     keeper::{Kept, Role},
     listen::{Entrance, control_listener},
     lock::Lock,
@@ -77,6 +80,7 @@ struct Serving {
     driver: Arc<ProcessDriver>,
     hosting: JoinHandle<()>,
     upgrading: JoinHandle<()>,
+    heralding: JoinHandle<()>,
     gateway: Kept,
     controller: Kept,
 }
@@ -148,7 +152,9 @@ impl Serving {
         let config = Config::new(state.path()).map_err(|error| failures::system("cannot find this program", &error))?;
         let driver = ProcessDriver::open(config).map_err(|error| failures::driver(state.path(), &error))?;
         let driver = Arc::new(driver);
-        let hosting = tokio::spawn(host::serve(driver.clone(), links));
+        let (ear, herald) = Herald::new(state.path().join("gateway.sock"), driver.clone());
+        let hosting = tokio::spawn(host::serve(driver.clone(), links, move |event| ear.hear(event)));
+        let heralding = tokio::spawn(herald.run());
 
         let port = entrance.address.port();
         let program = Program::own().map_err(|error| failures::system("cannot find this program", &error))?;
@@ -161,13 +167,13 @@ impl Serving {
         let links = UnixListener::bind(&socket).map_err(|error| failures::socket(&socket, &error))?;
         let upgrader = Upgrader::new(gateway.handle(), controller.handle(), control.address, program);
         let upgrading = tokio::spawn(upgrader.serve(links));
-        Ok(Self { driver, hosting, upgrading, gateway, controller })
+        Ok(Self { driver, hosting, heralding, upgrading, gateway, controller })
     }
 
     /// The controller first, so that nobody starts what is being stopped; the gateway last, so that agents can
     /// still hand in what they finish.
     async fn end(self, signals: &mut Signals, stop_agents: bool) -> Outcome {
-        let Self { driver, hosting, upgrading, gateway, controller } = self;
+        let Self { driver, hosting, heralding, upgrading, gateway, controller } = self;
         upgrading.abort();
         let orderly = async {
             controller.end(CONTROLLER_GRACE).await;
@@ -185,6 +191,7 @@ impl Serving {
             }
         };
         hosting.abort();
+        heralding.abort();
         let running = driver.instances().len();
         driver.detach().await;
         match (left.as_slice(), running) {

@@ -1,6 +1,8 @@
 //! The binary as a user has it: real processes, real sockets.
 
 mod agent;
+#[path = "../../benches/common/mod.rs"]
+mod common;
 mod demo;
 mod edits;
 mod errors;
@@ -8,6 +10,9 @@ mod faults;
 mod freeze;
 mod heavy;
 mod identity;
+mod kills;
+#[path = "../../benches/kills/run/mod.rs"]
+mod kills_run;
 mod languages;
 mod python;
 mod rollout;
@@ -15,6 +20,7 @@ mod serve;
 mod soak;
 #[path = "../../benches/soak/run/mod.rs"]
 mod soak_run;
+mod stalled;
 mod stores;
 mod tap;
 mod tasks;

@@ -186,6 +186,109 @@ fn taking_over_ends_the_holder_and_adopts_its_agents() {
     assert_eq!(left(&place.dir), Vec::<String>::new());
 }
 
+/// The records of the journal, and the number of the last.
+fn records(place: &Place) -> (i64, i64) {
+    let path = place.dir.join("state/journal.sqlite");
+    let db = rusqlite::Connection::open(path).expect("there is a journal");
+    let count = "SELECT count(*), coalesce(max(seq), 0) FROM events";
+    db.query_row(count, (), |row| Ok((row.get(0)?, row.get(1)?))).expect("it can be read")
+}
+
+#[test]
+fn a_supervisor_that_is_stopped_can_be_taken_over_and_never_writes_again() {
+    let place = Place::new("stopped");
+    let (first, _) = place.serve(&[]);
+    let agents = place.both_agents();
+    let children: Vec<u64> = ["gateway", "controller"].iter().filter_map(|role| child(first.pid(), role)).collect();
+    let old = u64::from(first.pid());
+    for pid in children.iter().chain([&old]) {
+        signal(u32::try_from(*pid).expect("a pid"), "STOP");
+    }
+    let (before, _) = records(&place);
+    let (second, _) = place.serve(&["--take-over", "--stop-agents"]);
+    assert_eq!(first.ended(Duration::from_secs(5)).0, None, "what was stopped was killed, and cannot go on");
+    assert!(!children.iter().any(|pid| lives(*pid)), "nor can its children");
+    eventually("the new controller looked at the world", || records(&place).0 > before);
+    let (count, last) = records(&place);
+    assert_eq!(count, last, "one after the other, by one writer at a time");
+    assert_eq!(place.agents(), agents, "no agent noticed");
+    assert_eq!(end(second), Some(0));
+    assert_eq!(left(&place.dir), Vec::<String>::new());
+}
+
+#[test]
+fn a_controller_that_is_stopped_ends_with_its_supervisor() {
+    let place = Place::new("orphan");
+    let (first, _) = place.serve(&[]);
+    let agents = place.both_agents();
+    let controller = child(first.pid(), "controller").expect("there is one");
+    signal(u32::try_from(controller).expect("a pid"), "STOP");
+    first.signal("KILL");
+    first.ended(Duration::from_secs(5));
+    eventually("it is dead", || !lives(controller));
+    let (second, _) = place.serve(&["--stop-agents"]);
+    assert_eq!(place.both_agents(), agents);
+    let (count, last) = records(&place);
+    assert_eq!(count, last);
+    assert_eq!(end(second), Some(0));
+    assert_eq!(left(&place.dir), Vec::<String>::new());
+}
+
+#[test]
+fn of_two_that_take_over_at_the_same_moment_one_serves() {
+    let place = Place::new("both");
+    let (first, _) = place.serve(&[]);
+    let agents = place.both_agents();
+    let arguments = place.arguments(&["--take-over", "--stop-agents"]);
+    let start = || Process::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let both = [start(), start()];
+    assert_eq!(first.ended(Duration::from_secs(10)).0, None, "the first was killed");
+    // One of them may have served for a moment, or have been refused.
+    let serves = |process: &Process| {
+        let pid = u64::from(process.pid());
+        lives(pid) && child(process.pid(), "gateway").is_some() && child(process.pid(), "controller").is_some()
+    };
+    eventually("one serves, and the other has ended", || {
+        let alive = both.iter().filter(|process| lives(u64::from(process.pid()))).count();
+        alive == 1 && both.iter().any(serves)
+    });
+    let [one, other] = both;
+    let (mut winner, loser) = if lives(u64::from(one.pid())) { (one, other) } else { (other, one) };
+    let served = winner.says();
+    assert!(ask(&served["control"], "/v1/status").is_some_and(|line| line.contains("200")));
+    assert_ne!(loser.ended(Duration::from_secs(5)).0, Some(0), "the other did not end as if it had served");
+    assert_eq!(place.agents(), agents, "no agent noticed");
+    let (count, last) = records(&place);
+    assert_eq!(count, last);
+    assert_eq!(end(winner), Some(0));
+    assert_eq!(left(&place.dir), Vec::<String>::new());
+}
+
+#[test]
+fn an_agent_that_ends_at_once_is_started_ever_more_seldom() {
+    let place = Place::new("looping");
+    let starts = place.dir.join("starts");
+    let command = format!("[sh, -c, 'date +%s%3N >> {}; exit 1']", starts.display());
+    let fleet = FLEET.replacen("{name: one, type: any,", &format!("{{name: one, type: any, command: {command},"), 1);
+    fs::write(place.dir.join("fleet.yaml"), fleet).expect("written");
+    let (serve, served) = place.serve(&["--stop-agents"]);
+    let times = || -> Vec<u64> {
+        let text = fs::read_to_string(&starts).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    };
+    eventually("it was started six times", || times().len() >= 6);
+    let times = times();
+    let gaps: Vec<u64> = times.windows(2).map(|two| two[1] - two[0]).take(5).collect();
+    let least = [200, 400, 800, 1600, 3200];
+    // A process takes a moment until it notes its time; the next may be quicker.
+    let slack = 100;
+    let kept = gaps.iter().zip(least).all(|(gap, least)| gap + slack >= least);
+    assert!(kept, "pauses of {gaps:?} ms, at least {least:?} were to be");
+    assert!(ask(&served["control"], "/v1/status").is_some_and(|line| line.contains("200")), "all else goes on");
+    assert_eq!(end(serve), Some(0));
+    assert_eq!(left(&place.dir), Vec::<String>::new());
+}
+
 #[test]
 fn agents_run_on_until_someone_asks_them_to_end() {
     let place = Place::new("run-on");

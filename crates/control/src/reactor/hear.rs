@@ -3,7 +3,7 @@
 use bellwether_core::{
     diagnostic::chain,
     id::RolloutId,
-    observation::Second,
+    observation::{Resumed, Second},
     port::{driver::DriverEvent, gateway::GatewayEvent},
     rollout::Event,
     time::Now,
@@ -67,6 +67,16 @@ impl Reactor {
 
     fn second(&mut self, record: Second, decisions: &mut Decisions) {
         self.last_second = self.last_second.max(record.number);
+        if let Some(Resumed { away, pushes, calls, leases }) = record.resumed {
+            tracing::warn!(
+                second = record.number,
+                away_ms = away.0,
+                pushes,
+                calls,
+                leases,
+                "the gateway was killed and is back; what was under way with it counts for no side"
+            );
+        }
         if let Some(rollout) = self.machine.rollout() {
             let alarms = self.watching.second(&record, rollout);
             let blue = self.watching.blue(&record, rollout);
@@ -112,7 +122,7 @@ impl Reactor {
 
     /// An answer of an instance that is not ready any more is no fault of it.
     pub(super) fn checked(&mut self, check: &HealthCheck, decisions: &mut Decisions) {
-        if self.health.asks(check.instance) {
+        if self.health.asks(check.instance) && self.machine.is_ready(check.instance) {
             self.shared.checked(check);
             let alarm = self.watching.health(check);
             self.alarm(alarm, decisions);

@@ -5,11 +5,12 @@
 
 mod hear;
 mod look;
+mod pace;
 mod record;
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use bellwether_core::{
     id::RolloutId,
@@ -24,6 +25,7 @@ use bellwether_core::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::pace::Pace;
 use crate::{
     api::{Shared, types::Started},
     bundle,
@@ -100,6 +102,7 @@ pub(crate) struct Reactor {
     /// What the machine has to be told before anything else.
     pub(crate) first: Vec<Event>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) pace: Pace,
     /// The number of the last one-second record that was pushed.
     pub(crate) last_second: u64,
 }
@@ -137,19 +140,8 @@ impl Reactor {
         self.follow();
         loop {
             let timeout = self.machine.next_timeout().map(|at| self.clock.instant(at));
-            let due = async {
-                match timeout {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let again = async {
-                if self.disk.is_behind() {
-                    tokio::time::sleep(record::TRY_AGAIN).await;
-                } else {
-                    std::future::pending::<()>().await;
-                }
-            };
+            let again = self.disk.is_behind().then(|| Instant::now() + record::TRY_AGAIN);
+            let (due, again, behind) = (until(timeout), until(again), until(self.pace.wakes_at()));
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
@@ -161,6 +153,7 @@ impl Reactor {
                         return Ok(());
                     }
                 }
+                () = behind => {}
             }
             tokio::select! {
                 done = self.take(batch) => done?,
@@ -257,11 +250,21 @@ impl Reactor {
 
     /// What goes along with the machine: its picture, the watch, the health checks and the evidence of rollbacks.
     fn follow(&mut self) {
-        self.shared.publish(&self.machine, self.clock.now(), &self.usage, self.disk.full());
         if let Some(job) = self.watching.follow(self.machine.rollout()) {
             let spec = Arc::new(fleet::as_it_runs(&self.spec, &self.machine));
             self.effects.tasks.spawn(job.run(self.evidence(), spec, self.effects.inputs.clone()));
         }
+        let began = Instant::now();
+        if self.pace.is_due(began) {
+            self.look_through();
+            let ended = Instant::now();
+            self.pace.looked(ended, ended - began);
+        }
+        self.write_evidence();
+    }
+
+    fn look_through(&mut self) {
+        self.shared.publish(&self.machine, self.clock.now(), &self.usage, self.disk.full());
         let launcher = &self.effects.launcher;
         let ready = self.machine.ready_with_health().filter(|_| self.watching.is_on());
         self.health.ask(ready.map(|(instance, agent, side)| Target {
@@ -271,7 +274,6 @@ impl Reactor {
             address: launcher.http_address(instance),
         }));
         self.shared.keep_health(|instance| self.health.asks(instance));
-        self.write_evidence();
     }
 
     fn write_evidence(&mut self) {
@@ -295,5 +297,12 @@ impl Reactor {
 
     fn evidence(&self) -> Evidence {
         Evidence { spec: self.spec.clone(), gateway: self.effects.gateway.clone(), journal: self.journal_path.clone() }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -53,6 +53,7 @@ impl Reactor {
         if !replies.is_empty() {
             // Who is answered may look at once, and must see what came of the request.
             self.shared.publish(&self.machine, self.clock.now(), &self.usage, self.disk.full());
+            self.pace.insist();
         }
         replies.into_iter().for_each(|reply| reply());
         let questions = self.effects.carry_out(self.machine.generation(), commands).await;

@@ -87,6 +87,7 @@ fn reactor(state: &Path) -> Reactor {
         last_record: last_record.unwrap(),
         clock,
         clock_watch: ClockWatch::default(),
+        pace: Pace::new(Instant::now()),
         inputs: received,
         effects: Effects { driver, gateway, launcher, prober, inputs, tasks },
         usage: UsageLog::resumed(boots),

@@ -254,8 +254,8 @@ impl Controller {
             Event::TriedOut { instance, fault } => self.fleet.tried_out(now, instance, fault, timers),
             Event::CutOver { generation } => self.fleet.cut_over(now, generation, timers, out),
             Event::CutOverStale { standing } => self.fleet.stale(standing, out),
-            Event::FellBack { agent, from: _, to, generation } => {
-                self.fleet.fell_back(now, &agent, to, generation, timers);
+            Event::FellBack { agent, from, to, generation } => {
+                self.fleet.fell_back(now, &agent, (from, to), generation, timers);
             }
             Event::Empty { instance, revoked: _ } => self.fleet.empty(instance, timers),
             Event::WindowOpened { rollout, after_second } => self.window_opened(rollout, after_second),

@@ -71,6 +71,8 @@ impl Agent {
 struct InFlight {
     generation: Generation,
     moves: Vec<Move>,
+    /// Where the moves go.
+    targets: BTreeSet<InstanceId>,
     drain: Millis,
     revoke: bool,
     /// Reported empty before the cutover that retired them was answered.
@@ -99,10 +101,14 @@ pub(crate) struct Fleet {
     blind: bool,
     /// Retired instances that still hold something.
     draining: BTreeSet<InstanceId>,
+    /// The gateway fell back from these, because their process is gone; the driver's word for that is still to come.
+    gone: BTreeSet<InstanceId>,
     /// While a rollout is under way.
     room: Option<Room>,
     /// Agents with a seat that should run and has no room yet.
     waiting: BTreeSet<AgentName>,
+    /// Agents that can move as soon as the cutover under way is answered.
+    unmoved: BTreeSet<AgentName>,
     /// Agents whose seats or route may need something. Work per event grows with these, not with the fleet.
     dirty: BTreeSet<AgentName>,
 }
@@ -254,6 +260,7 @@ impl Fleet {
         out: &mut Vec<Command>,
     ) -> Option<Unasked> {
         self.forget_drain(instance, timers);
+        self.gone.remove(&instance);
         if self.occupied(instance).is_none() {
             // What sat on blue before a commit, or a stray of an earlier controller.
             self.seats.remove(&instance);
@@ -328,7 +335,7 @@ impl Fleet {
         &mut self,
         now: Now,
         agent: &AgentName,
-        to: InstanceId,
+        (from, to): (InstanceId, InstanceId),
         generation: Generation,
         timers: &mut Timers,
     ) {
@@ -337,6 +344,10 @@ impl Fleet {
             return;
         }
         self.generation = generation;
+        if self.occupied(from).is_some() {
+            // The gateway was told of its end before we were: nothing may be moved back to it.
+            self.gone.insert(from);
+        }
         let drain = self.agents.get(agent).map_or(Millis::ZERO, |a| a.drain);
         self.activate(now, agent, to, drain, timers);
     }
@@ -408,9 +419,11 @@ impl Fleet {
     /// Issues what is missing for everything that was touched, and one cutover for all agents that can move.
     pub(crate) fn reconcile(&mut self, timers: &mut Timers, out: &mut Vec<Command>) {
         self.dirty.append(&mut self.waiting);
-        let dirty: Vec<AgentName> = self.dirty.iter().cloned().collect();
+        if self.cutover.is_none() {
+            self.dirty.append(&mut self.unmoved);
+        }
+        let dirty: Vec<AgentName> = std::mem::take(&mut self.dirty).into_iter().collect();
         self.reclaim(&dirty);
-        let mut unmoved = BTreeSet::new();
         let mut moves: Vec<(Move, Millis, bool)> = Vec::new();
         for name in dirty {
             let Some(agent) = self.agents.get_mut(&name) else { continue };
@@ -423,7 +436,7 @@ impl Fleet {
                 let hurry = agent.blamed && side == Side::Green;
                 let Some(seat) = agent.seat_mut(side) else { continue };
                 let instance = seat.is.instance();
-                let moving = self.cutover.as_ref().is_some_and(|c| c.moves.iter().any(|m| Some(m.to) == instance));
+                let moving = instance.is_some_and(|instance| is_target(self.cutover.as_ref(), instance));
                 let idle = abandoned
                     || instance != active && !needed && !moving && instance.is_none_or(|i| !self.draining.contains(&i));
                 let starts = seat.is == Is::Empty && seat.want != Want::Stopped;
@@ -437,14 +450,18 @@ impl Fleet {
                 }
             }
             let target = agent.seat(agent.desired).and_then(|seat| seat.is.ready());
-            if let Some(to) = target.filter(|&to| agent.active != Some(to)) {
+            // What is under way already is answered, and is then touched again.
+            let wanted = |to: &InstanceId| {
+                agent.active != Some(*to) && !self.gone.contains(to) && !is_target(self.cutover.as_ref(), *to)
+            };
+            if let Some(to) = target.filter(wanted) {
                 // What is about to be frozen or stopped, or is blamed by a rollback, is nothing to fall back to.
                 let warm = agent.desired == Side::Green && agent.warm;
-                let fallback = agent.blue.is.ready().filter(|_| warm);
+                let fallback = agent.blue.is.ready().filter(|blue| warm && !self.gone.contains(blue));
                 let back = agent.desired == Side::Blue && agent.green.is_some();
                 let drain = if back { agent.drain.min(BACK_DRAIN_MAX) } else { agent.drain };
                 moves.push((Move { agent: name.clone(), to, fallback }, drain, back && agent.blamed));
-                unmoved.insert(name);
+                self.unmoved.insert(name);
             }
         }
         if self.cutover.is_none() && !moves.is_empty() {
@@ -454,14 +471,14 @@ impl Fleet {
             let drain = moves.iter().map(|(_, drain, _)| *drain).max().unwrap_or_default();
             let moves: Vec<Move> = moves.into_iter().map(|(step, _, _)| step).collect();
             for step in &moves {
-                unmoved.remove(&step.agent);
+                self.unmoved.remove(&step.agent);
             }
-            let cutover =
-                InFlight { generation: self.generation.next(), moves, drain, revoke, emptied: BTreeSet::new() };
+            let targets = moves.iter().map(|step| step.to).collect();
+            let generation = self.generation.next();
+            let cutover = InFlight { generation, moves, targets, drain, revoke, emptied: BTreeSet::new() };
             out.push(cutover.command());
             self.cutover = Some(cutover);
         }
-        self.dirty = unmoved;
     }
 
     /// Brings this machine's picture in line with what was found, and issues again what may have been lost.
@@ -476,6 +493,7 @@ impl Fleet {
         self.generation = gateway.generation;
         self.cutover = None;
         self.blind = false;
+        self.gone.clear();
         self.dirty.extend(self.agents.keys().cloned());
         for agent in self.agents.values_mut() {
             agent.active = None;
@@ -608,4 +626,8 @@ impl Fleet {
             seat.want = want;
         }
     }
+}
+
+fn is_target(cutover: Option<&InFlight>, instance: InstanceId) -> bool {
+    cutover.is_some_and(|cutover| cutover.targets.contains(&instance))
 }

@@ -65,12 +65,18 @@ impl Rollout {
                 if self.paused.is_some() || self.freeze(world) {
                     return false;
                 }
-                self.seat_greens(phase, batch, world);
-                let agents = self.movers(phase, batch);
-                if !agents.iter().all(|planned| world.is_ready(planned, Side::Green)) {
+                // Seats are made for a whole batch at once and in its order: where the last is there, all are.
+                let has_seat = |planned: &PlannedAgent| {
+                    world.fleet.agents.get(&planned.agent).is_none_or(|agent| agent.green.is_some())
+                };
+                if !self.movers(phase, batch).next_back().is_none_or(has_seat) {
+                    self.seat_greens(phase, batch, world);
+                }
+                // From behind: they become ready about in their order, so that one which is not is found at once.
+                if !self.movers(phase, batch).rev().all(|planned| world.is_ready(planned, Side::Green)) {
                     return false;
                 }
-                for planned in agents {
+                for planned in self.movers(phase, batch) {
                     if let Some(agent) = world.fleet.agent_mut(&planned.agent) {
                         agent.desired = Side::Green;
                         agent.warm = planned.standby == Standby::Warm;
@@ -80,11 +86,10 @@ impl Rollout {
                 true
             }
             State::Progressing { phase, step: Step::CuttingOver { batch } } => {
-                let agents = self.movers(phase, batch);
-                if !agents.iter().all(|planned| world.is_served_by(planned, Side::Green)) {
+                if !self.movers(phase, batch).rev().all(|planned| world.is_served_by(planned, Side::Green)) {
                     return false;
                 }
-                for planned in agents {
+                for planned in self.movers(phase, batch) {
                     world.fleet.want(&planned.agent, Side::Blue, held_as(planned.standby));
                 }
                 if self.plan.drill {
@@ -392,10 +397,10 @@ impl Rollout {
     }
 
     /// The agents of a batch, but for those that were taken back.
-    fn movers(&self, phase: usize, batch: usize) -> Vec<&PlannedAgent> {
+    fn movers(&self, phase: usize, batch: usize) -> impl DoubleEndedIterator<Item = &PlannedAgent> {
         let held_back = self.held_back();
         let agents = self.plan.phases[phase].batches[batch].agents.iter();
-        agents.filter(|planned| !held_back.contains(&planned.agent)).collect()
+        agents.filter(move |planned| !held_back.contains(&planned.agent))
     }
 
     /// Seats that are there already are left as they are.

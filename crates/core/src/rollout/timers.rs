@@ -1,7 +1,7 @@
 //! Deadlines of one controller. While it runs, monotonic time rules; over a restart the wall clock tells how
 //! much of each is left, unless it jumped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,8 @@ pub(crate) enum Timer {
 pub(crate) struct Timers {
     #[serde(with = "crate::pairs")]
     due: BTreeMap<Timer, Nanos>,
+    /// The same by time, so that what is next is found without a look at all others.
+    order: BTreeSet<(Nanos, Timer)>,
 }
 
 /// A controller that was away for longer than this by the wall clock is taken to have had its clock moved.
@@ -39,17 +41,24 @@ const ABSENCE_MAX: Millis = Millis::from_mins(24 * 60);
 
 impl Timers {
     pub(crate) fn arm(&mut self, timer: Timer, at: Nanos) {
+        self.disarm(&timer);
+        self.order.insert((at, timer.clone()));
         self.due.insert(timer, at);
     }
 
     pub(crate) fn disarm(&mut self, timer: &Timer) {
-        self.due.remove(timer);
+        if let Some((timer, at)) = self.due.remove_entry(timer) {
+            self.order.remove(&(at, timer));
+        }
     }
 
     /// What was armed under one name goes on under another, in place of what had that.
     pub(crate) fn rename(&mut self, from: &Timer, to: Timer) {
-        match self.due.remove(from) {
-            Some(at) => self.arm(to, at),
+        match self.at(from) {
+            Some(at) => {
+                self.disarm(from);
+                self.arm(to, at);
+            }
             None => self.disarm(&to),
         }
     }
@@ -59,14 +68,18 @@ impl Timers {
     }
 
     pub(crate) fn next(&self) -> Option<Nanos> {
-        self.due.values().min().copied()
+        self.order.first().map(|(at, _)| *at)
     }
 
     pub(crate) fn take_due(&mut self, now: Nanos) -> Vec<Timer> {
-        let due: Vec<Timer> = self.due.iter().filter(|(_, at)| **at <= now).map(|(timer, _)| timer.clone()).collect();
-        for timer in &due {
-            self.due.remove(timer);
+        let mut due = Vec::new();
+        while self.next().is_some_and(|at| at <= now) {
+            let Some((_, timer)) = self.order.pop_first() else { break };
+            self.due.remove(&timer);
+            due.push(timer);
         }
+        // Not in the order of their times: what a journal was written with is what it is replayed with.
+        due.sort();
         due
     }
 
@@ -79,6 +92,7 @@ impl Timers {
             let left = at.since(last.mono);
             *at = now.mono + (left - away);
         }
+        self.order = self.due.iter().map(|(timer, at)| (*at, timer.clone())).collect();
     }
 }
 
@@ -95,6 +109,26 @@ mod tests {
         let mut timers = Timers::default();
         timers.arm(Timer::Stage, Nanos(secs * 1_000_000_000));
         timers
+    }
+
+    #[test]
+    fn what_is_due_is_taken_once_and_what_was_moved_or_disarmed_is_not_there() {
+        let mut timers = armed(30);
+        let [one, two] = [1, 2].map(|n| Timer::Boot(InstanceId(n)));
+        timers.arm(two.clone(), Nanos(10));
+        timers.arm(one.clone(), Nanos(20));
+        timers.arm(Timer::Drain(InstanceId(3)), Nanos(5));
+        timers.disarm(&Timer::Drain(InstanceId(3)));
+        assert_eq!(timers.next(), Some(Nanos(10)));
+        timers.arm(two.clone(), Nanos(15));
+        assert_eq!((timers.next(), timers.at(&two)), (Some(Nanos(15)), Some(Nanos(15))));
+        assert_eq!(timers.take_due(Nanos(14)), []);
+        // By name, as they always were.
+        assert_eq!(timers.take_due(Nanos(20)), [one, two]);
+        assert_eq!((timers.take_due(Nanos(20)), timers.next()), (vec![], Some(Nanos(30_000_000_000))));
+        timers.rename(&Timer::Stage, Timer::TryOut(InstanceId(4)));
+        assert_eq!(timers.take_due(Nanos(30_000_000_000)), [Timer::TryOut(InstanceId(4))]);
+        assert_eq!(timers, Timers::default());
     }
 
     #[test]

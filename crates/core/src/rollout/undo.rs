@@ -248,7 +248,10 @@ impl Rollout {
                 self.state = State::RollingBack { step: RollbackStep::Swap };
             }
             RollbackStep::Swap => {
-                if !self.plan.agents().all(|planned| is_clear(&planned.agent, world.fleet)) {
+                // From behind: they end about in their order, so that one which has not is found at once.
+                let batches = self.plan.phases.iter().rev().flat_map(|phase| phase.batches.iter().rev());
+                let mut behind = batches.flat_map(|batch| batch.agents.iter().rev());
+                if !behind.all(|planned| is_clear(&planned.agent, world.fleet)) {
                     return false;
                 }
                 record.swapped.get_or_insert(now);
@@ -273,6 +276,9 @@ impl Rollout {
 
     /// Brings the parts that are taken back further. False if nothing moved.
     pub(crate) fn retreat_further(&mut self, world: &mut World<'_>) -> bool {
+        if !self.retreats.iter().any(Retreat::is_under_way) {
+            return false;
+        }
         let order: Vec<AgentName> = self.plan.agents().map(|planned| planned.agent.clone()).collect();
         let order = in_reverse(&order);
         let now = world.now.wall;

@@ -262,7 +262,7 @@ impl Running {
         };
         self.record.ended = Some(exit.clone());
         self.write();
-        self.shared.registry().ended(instance, self.record.generation);
+        self.shared.registry().ended(instance, self.record.generation, self.record.asked);
         self.shared.sweeper.ended(instance, self.groups.clone());
         self.tell(DriverEvent::Exited { instance, exit }).await;
         self.inbox.close();

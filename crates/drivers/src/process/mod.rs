@@ -155,6 +155,11 @@ impl ProcessDriver {
         self.shared.registry().instances().collect()
     }
 
+    /// Whether the end of an instance was asked for, if it has ended, under this driver or an earlier one.
+    pub fn end_was_asked(&self, instance: InstanceId) -> Option<bool> {
+        self.shared.registry().end_was_asked(instance)
+    }
+
     /// Stops every instance, and returns the numbers of those that still run when twice the grace has passed.
     pub async fn stop_all(&self, grace: Millis) -> Vec<InstanceId> {
         for instance in self.instances() {
@@ -182,7 +187,7 @@ impl ProcessDriver {
     fn take_up(&self, mut record: Record) -> Result<(), OpenError> {
         let (instance, pid) = (record.instance, record.pid);
         if record.ended.is_some() {
-            self.shared.registry().ended(instance, record.generation);
+            self.shared.registry().ended(instance, record.generation, record.asked);
             return Ok(());
         }
         let process = if record.boot == self.shared.boot {
@@ -202,7 +207,7 @@ impl ProcessDriver {
         }
         let exit = Exit { code: None, signal: None, out_of_memory: false, asked: record.asked };
         record.ended = Some(exit.clone());
-        self.shared.registry().ended(instance, record.generation);
+        self.shared.registry().ended(instance, record.generation, record.asked);
         self.shared.records.write(&record)?;
         let events = self.shared.events.clone();
         self.tasks.spawn(async move {

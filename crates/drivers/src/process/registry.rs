@@ -19,9 +19,15 @@ const INBOX_MAX: usize = 16;
 #[derive(Default)]
 pub(super) struct Registry {
     live: BTreeMap<InstanceId, Entry>,
-    ended: BTreeMap<InstanceId, Generation>,
+    ended: BTreeMap<InstanceId, Ended>,
     /// Of those that ended so long ago that they are not remembered one by one.
     floor: Floor,
+}
+
+struct Ended {
+    generation: Generation,
+    /// It was told to end.
+    asked: bool,
 }
 
 /// An instance whose process is being started or runs.
@@ -71,10 +77,10 @@ impl Registry {
             };
         }
         if let Some(seen) = self.ended.get_mut(&instance) {
-            if generation < *seen {
-                return Way::Answer(DriverAnswer::Stale { seen: *seen });
+            if generation < seen.generation {
+                return Way::Answer(DriverAnswer::Stale { seen: seen.generation });
             }
-            *seen = generation;
+            seen.generation = generation;
             let started = matches!(order.ask, Ask::Start { .. });
             return Way::Answer(if started { DriverAnswer::Taken } else { DriverAnswer::Unknown });
         }
@@ -129,9 +135,14 @@ impl Registry {
         }
     }
 
-    pub(super) fn ended(&mut self, instance: InstanceId, generation: Generation) {
-        let seen = self.live.remove(&instance).map_or(generation, |entry| entry.generation.max(generation));
-        self.ended.insert(instance, seen);
+    pub(super) fn ended(&mut self, instance: InstanceId, generation: Generation, asked: bool) {
+        let generation = self.live.remove(&instance).map_or(generation, |entry| entry.generation.max(generation));
+        self.ended.insert(instance, Ended { generation, asked });
+    }
+
+    /// Whether its end was asked for, if it has ended.
+    pub(super) fn end_was_asked(&self, instance: InstanceId) -> Option<bool> {
+        self.ended.get(&instance).map(|ended| ended.asked)
     }
 
     pub(super) fn stand_on(&mut self, floor: Floor) {
@@ -142,9 +153,9 @@ impl Registry {
     pub(super) fn trim(&mut self, kept: usize) -> (Floor, Vec<InstanceId>) {
         let mut gone = Vec::new();
         while self.ended.len() > kept
-            && let Some((instance, generation)) = self.ended.pop_first()
+            && let Some((instance, ended)) = self.ended.pop_first()
         {
-            self.floor.raise(instance, generation);
+            self.floor.raise(instance, ended.generation);
             gone.push(instance);
         }
         (self.floor, gone)
@@ -179,7 +190,7 @@ mod tests {
     fn a_number_that_was_let_go_of_is_not_started_again_and_refuses_old_decisions() {
         let mut registry = Registry::default();
         for n in 1..=5 {
-            registry.ended(InstanceId(n), Generation(10 + n));
+            registry.ended(InstanceId(n), Generation(10 + n), false);
         }
         let (floor, gone) = registry.trim(2);
         assert_eq!(gone, [1, 2, 3].map(InstanceId));

@@ -15,7 +15,7 @@ use crate::bench::{ProcessBench, shell};
 async fn a_controller_commands_and_is_told() {
     let bench = ProcessBench::new(Use::Auto);
     let socket = bench.state().join("driver.sock");
-    let hosting = tokio::spawn(host::serve(bench.driver(), UnixListener::bind(&socket).unwrap()));
+    let hosting = tokio::spawn(host::serve(bench.driver(), UnixListener::bind(&socket).unwrap(), |_| {}));
     let hello = Hello::new(PROTOCOL.0, PROTOCOL.1);
     let (client, mut events) = Client::<DriverAnswer>::connect::<DriverEvent>(&socket, hello).await.unwrap();
 

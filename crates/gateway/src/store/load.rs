@@ -102,7 +102,7 @@ impl Store {
         Ok(loaded)
     }
 
-    fn meta<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
+    pub(super) fn meta<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
         let text: Option<String> = self
             .connection
             .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))

@@ -5,6 +5,7 @@
 //! that was accepted survives a power cut. The file is locked for as long as it is open, and a file that is not
 //! ours, newer than this build or damaged is left as it is.
 
+mod life;
 mod load;
 mod outbox;
 mod purge;

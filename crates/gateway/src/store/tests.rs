@@ -523,3 +523,37 @@ fn one_gateway_at_a_time() {
     drop(first);
     Store::open(&scratch.file()).unwrap();
 }
+
+#[test]
+fn a_gateway_that_was_killed_is_told_from_one_that_ended() {
+    let scratch = Scratch::new();
+    let begin = || {
+        let mut store = Store::open(&scratch.file()).unwrap();
+        store.load().unwrap();
+        let before = store.begin_work().unwrap();
+        (store, before.map(|last| (last.number, last.pushes_open)))
+    };
+    let (mut first, before) = begin();
+    assert_eq!(before, None, "there was none before it");
+    first.spool(&Second { number: 1, ..Second::default() }).unwrap();
+    first.spool(&Second { number: 2, pushes_open: 3, ..Second::default() }).unwrap();
+    first.commit().unwrap();
+    drop(first);
+    let (mut second, before) = begin();
+    assert_eq!(before, Some((2, 3)), "the first was killed");
+    second.end_work().unwrap();
+    drop(second);
+    assert_eq!(begin().1, None, "the second ended");
+}
+
+#[test]
+fn a_full_disk_keeps_no_gateway_from_its_work() {
+    let scratch = Scratch::new();
+    let mut store = Store::open(&scratch.file()).unwrap();
+    write(&mut store, &history());
+    store.limit_pages(store.pages());
+    let before = store.load().unwrap().snapshot;
+    store.begin_work().unwrap();
+    store.end_work().unwrap();
+    assert_eq!(store.load().unwrap().snapshot, before);
+}

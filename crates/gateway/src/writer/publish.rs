@@ -29,6 +29,7 @@ impl Writer {
             for id in held {
                 target.work.lease_began(id.clone(), now);
                 self.claims.insert(id.clone(), target.hold());
+                self.inherited.insert(id.clone());
             }
             // One that was draining tells that it is empty when its last lease ends.
             if !is_active {
@@ -158,12 +159,13 @@ impl Writer {
 
     fn lease_lost(&mut self, task: &Task, end: LeaseEnd, lease: &Lease) {
         tracing::info!(task = %task.id, instance = %lease.instance, why = ?end, "lease lost");
+        let inherited = self.inherited.remove(&task.id);
         if let Some(claim) = self.lease_ended(&task.id) {
             if end == LeaseEnd::Revoked {
                 claim.target().count_revoked();
             }
             let key = key(task, lease, &claim);
-            let outcome = end.outcome();
+            let outcome = end.outcome().filter(|_| !inherited);
             self.board.recorder.ended(&key, outcome, |cell| cell.tasks.lost_leases += u64::from(outcome.is_some()));
         }
         self.board.waits.take(task.id.as_str(), lease.instance);
@@ -201,7 +203,11 @@ impl Writer {
     /// The holder said what came of it.
     fn reported(&mut self, task: &Task, report: Report, lease: &Lease, lease_micros: u64) {
         let waited = self.board.waits.take(task.id.as_str(), lease.instance);
+        let inherited = self.inherited.remove(&task.id);
         let Some(claim) = self.lease_ended(&task.id) else { return };
+        if inherited && report == Report::Failed {
+            return tracing::info!(task = %task.id, "failed over the end of a gateway; held against nobody");
+        }
         self.board.recorder.ended(&key(task, lease, &claim), Some(report.outcome()), |cell| {
             match report {
                 Report::Completed { empty: false } => cell.tasks.completed += 1,

@@ -73,6 +73,30 @@ async fn seconds_are_numbered_on_and_kept_for_a_controller_that_was_away() {
     assert_eq!(numbers, (1..=last).collect::<Vec<u64>>(), "no gap, nothing twice");
 }
 
+/// Their model calls broke off with the gateway.
+#[tokio::test]
+async fn a_failure_of_a_lease_that_outlived_the_gateway_is_held_against_nobody() {
+    let mut world = World::pulling().await;
+    for id in ["t1", "t2"] {
+        world.submit(id).await;
+    }
+    assert_eq!(world.next_id(BLUE).await.as_deref(), Some("t1"));
+    world.restart().await;
+    let failed = |id: &str| format!(r#"{{"task_id":"{id}","status":"failed","error":"broken off","retry":false}}"#);
+    let path = format!("/i/token-{BLUE}/api/tasks/complete");
+    assert_eq!(world.http.post(&path, &failed("t1")).await.status, StatusCode::OK);
+    assert_eq!(world.next_id(BLUE).await.as_deref(), Some("t2"));
+    assert_eq!(world.http.post(&path, &failed("t2")).await.status, StatusCode::OK);
+    let mut counted = 0;
+    while counted == 0 {
+        let second = world.second().await;
+        counted += second.cells.iter().map(|cell| cell.tasks.failed).sum::<u64>();
+    }
+    assert_eq!(counted, 1, "that of the lease which was granted after it");
+    let counts = world.http.get("/tasks").await.json();
+    assert_eq!(counts["failed"], 2, "both have failed all the same");
+}
+
 #[tokio::test]
 async fn a_token_stays_revoked() {
     let mut world = World::pulling().await;

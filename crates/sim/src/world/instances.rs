@@ -116,8 +116,24 @@ impl World {
         if !asked {
             self.referee.died.insert(instance);
         }
-        self.tell(Link::Driver, false, Event::Exited { instance, exit: exit(asked || process.stopping) });
+        let asked = asked || process.stopping;
+        // Before or after the controller does, as it happens; drawn from nothing, so that a seed keeps its run.
+        self.agenda.after(Millis(1 + instance.0 % 40), Happening::Heralded { instance, asked });
+        self.tell(Link::Driver, false, Event::Exited { instance, exit: exit(asked) });
         self.check_served(&process.agent)
+    }
+
+    /// Told again until the gateway has heard it.
+    pub(super) fn heralded(&mut self, instance: InstanceId, asked: bool) -> Result<(), Violation> {
+        if !self.gateway.up {
+            self.agenda.after(Millis(50), Happening::Heralded { instance, asked });
+            return Ok(());
+        }
+        let mut changes = Vec::new();
+        match self.gateway.traffic.lost(self.gateway_now(), instance, asked, &mut changes) {
+            // What is not known any more was forgotten after it was lost.
+            Ok(()) | Err(_) => self.changed(changes),
+        }
     }
 
     /// What has no more work to finish ends.

@@ -119,6 +119,11 @@ pub(crate) enum Happening {
         instance: InstanceId,
         asked: bool,
     },
+    /// The supervisor tells the gateway that it has ended, controller or not.
+    Heralded {
+        instance: InstanceId,
+        asked: bool,
+    },
     Arrival,
     TakeOver {
         task: TaskId,
@@ -294,6 +299,7 @@ impl World {
             Happening::Up { instance } => self.up(instance),
             Happening::Asks { instance } => self.asks(instance),
             Happening::Ends { instance, asked } => self.ends(instance, asked),
+            Happening::Heralded { instance, asked } => self.heralded(instance, asked),
             Happening::Arrival => self.arrival(),
             Happening::TakeOver { task } => self.take_over(&task),
             Happening::CallEnds { call, took } => self.call_ends(&call, took),

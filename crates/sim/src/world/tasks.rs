@@ -1,7 +1,7 @@
 //! The load: tasks arrive, are leased, worked on with one model call each, and reported.
 
 use bellwether_core::{
-    id::{InstanceId, Side},
+    id::{Generation, InstanceId, Side},
     rollout::Event,
     time::Millis,
     traffic::{
@@ -41,6 +41,11 @@ impl World {
                 answer = Some(match done {
                     Ok(CutOver::Done | CutOver::Repeated) => Event::CutOver { generation },
                     Err(RouteError::Stale { standing }) => Event::CutOverStale { standing },
+                    // The supervisor told the gateway of an end that the controller has not heard of: as in reality
+                    // it did not happen, and the world is looked at before the next try.
+                    Err(RouteError::Gone(gone)) if self.driver.get(gone).is_none() => {
+                        Event::CutOverStale { standing: Generation(generation.0.saturating_sub(1)) }
+                    }
                     Err(error) => return violated("a cutover is possible or stale", error.to_string()),
                 });
             }

@@ -3,6 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use super::Plan;
+use crate::common::policy::POLICY;
 
 /// A task may be torn out of so many hands. None that this run kills that often is at fault itself.
 const ATTEMPTS: u32 = 60;
@@ -11,13 +12,6 @@ const TYPES: [&str; 4] = ["monitoring", "development", "business", "infrastructu
 const ANSWER_WORDS: u128 = 8;
 /// No agent waits for another's call: the slots are not what is under test.
 pub(super) const SLOTS_MAX: usize = 256;
-
-/// Nothing that the killing does to the figures may end the rollout.
-const POLICY: &str = "  undo_max: 10m
-  crash_loop: 1000000
-  triggers: {memory: off, cpu: off, errors: off, latency: off, model_failures: off, breaker_trips: off, health_failures: off, progress: off}
-  criteria: {task_rate_min: 0, latency_p95_max: 100, latency_p50_max: 100, error_rise_max: 1, memory_max: 100, cpu_max: 100, model_success_min: 0, availability_min: 0, completion_min: 0}
-";
 
 pub(super) fn fleet(plan: &Plan) -> String {
     let mut text = format!(

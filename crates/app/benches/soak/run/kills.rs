@@ -1,7 +1,4 @@
 //! SIGKILL at random moments, drawn from the seed: for agents that have traffic, for the controller and the gateway.
-//!
-//! Only children of the run's own supervisor are killed. A victim is held by its pidfd before its parent is looked at,
-//! so that a pid that was given to somebody else is never hit.
 
 use std::{
     fmt, fs,
@@ -14,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Plan, control};
+use super::Plan;
+use crate::common::{control, hunt::Family};
 
 /// How long on average from one kill to the next. None: never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +51,7 @@ pub(super) struct Kill {
 
 /// Where the victims are.
 pub(super) struct Hunt {
-    pub(super) supervisor: u32,
+    pub(super) family: Family,
     pub(super) instances: PathBuf,
     pub(super) control: String,
 }
@@ -130,10 +127,10 @@ fn kill(hunt: &Hunt, every: Every, mut chance: fastrand::Rng, stop: &AtomicBool)
             }
             let pid = match victim {
                 Victim::Agent => hunt.agent(&mut chance),
-                Victim::Controller => hunt.child("controller"),
-                Victim::Gateway => hunt.child("gateway"),
+                Victim::Controller => hunt.family.child("controller"),
+                Victim::Gateway => hunt.family.child("gateway"),
             };
-            if pid.is_some_and(|pid| hunt.shoot(pid)) {
+            if pid.and_then(|pid| hunt.family.hold(pid)).is_some_and(|victim| victim.kill() && victim.dead().is_ok()) {
                 let at_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 killed.push(Kill { at_ms, victim: *victim });
                 *at += gap(*every, &mut chance);
@@ -162,32 +159,5 @@ impl Hunt {
         let mut of_it = records
             .filter(|it| it["agent"] == *name && it["side"] == *side && it["ended"].is_null() && !side.is_null());
         u32::try_from(of_it.next()?["pid"].as_u64()?).ok()
-    }
-
-    /// What the supervisor has started in this role.
-    fn child(&self, role: &str) -> Option<u32> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.supervisor)).ok()?.flatten();
-        let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-        let pids: Vec<u32> =
-            children.flat_map(|pids| pids.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
-        pids.into_iter().find(|pid| {
-            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            command.contains(&format!("internal\0{role}\0"))
-        })
-    }
-
-    fn shoot(&self, pid: u32) -> bool {
-        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
-        let Ok(victim) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-        self.is_ours(pid) && pidfd_send_signal(victim, Signal::KILL).is_ok()
-    }
-
-    /// The fourth field of `proc_pid_stat(5)`, behind a name that may hold anything, is the parent. The third tells a
-    /// process that has ended already.
-    fn is_ours(&self, pid: Pid) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-        let mut fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
-        fields.next().is_some_and(|state| state != "Z")
-            && fields.next().and_then(|parent| parent.parse().ok()) == Some(self.supervisor)
     }
 }

@@ -3,12 +3,10 @@
 //! Nothing in here judges by what the product says of itself: tasks are counted by the ledger of `bellwether load`,
 //! which submits open-loop and makes a submission again, under its id, only where the answer was lost.
 
-mod account;
-mod control;
 mod fleet;
+mod held;
 mod kills;
 mod outcome;
-mod process;
 mod results;
 mod world;
 

@@ -5,13 +5,8 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    Plan,
-    account::{Account, Held},
-    control,
-    kills::Killed,
-    results::Results,
-};
+use super::{Plan, held::Held, kills::Killed, results::Results};
+use crate::common::{account::Account, control};
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outcome {

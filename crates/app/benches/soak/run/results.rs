@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::account::Account;
+use crate::common::account::Account;
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Results {

@@ -11,14 +11,13 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Plan,
-    account::{Account, Held},
-    control, fleet,
+    Plan, fleet,
+    held::Held,
     kills::Hunt,
     outcome::Way,
-    process::Process,
     results::{self, Results},
 };
+use crate::common::{account::Account, control, hunt::Family, process::Process};
 
 const READY_MAX: Duration = Duration::from_secs(180);
 const WAY_MAX: Duration = Duration::from_secs(600);
@@ -84,7 +83,7 @@ impl World {
     /// Where those are that may be killed.
     pub(super) fn hunt(&self) -> Hunt {
         Hunt {
-            supervisor: self.serve.pid(),
+            family: Family { supervisor: self.serve.pid() },
             instances: self.dir.join("state").join("instances"),
             control: self.control.clone(),
         }

@@ -341,6 +341,8 @@ fn second(number: u64) -> Second {
         model_switches: 0,
         probes: 1,
         probes_failed: 0,
+        pushes_open: 0,
+        resumed: None,
     }
 }
 

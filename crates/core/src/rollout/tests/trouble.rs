@@ -237,6 +237,49 @@ fn an_answer_that_a_later_report_overtook_is_not_believed() {
 }
 
 #[test]
+fn a_fall_back_that_is_heard_of_before_the_exit_moves_nothing_to_the_dead() {
+    let mut world = World::rolling(2);
+    world.until_state(BAKING);
+    world.settle();
+    let green = world.active("a");
+    let blue = blue_of(&world, "a").instance().unwrap();
+    let generation = world.controller.generation().next();
+    // The supervisor told the gateway; its word for the controller is still on its way.
+    world.gateway.generation = generation;
+    world.gateway.routes.get_mut(&AgentName::from("a")).unwrap().to = blue;
+    world.done.clear();
+    world.feed(Event::FellBack { agent: "a".into(), from: green, to: blue, generation }).unwrap();
+    world.settle();
+    assert_eq!(world.sides()[0], Some(Side::Blue));
+    let moved = world.done.iter().any(|command| matches!(command, Command::CutOver { .. }));
+    assert!(!moved, "{:?}", world.done);
+    world.kill(green);
+    world.until("a new green serves", |w| w.sides()[0] == Some(Side::Green));
+    assert!(world.active("a") > green);
+    let exits = world.controller.fleet.agents[&AgentName::from("a")].green.as_ref().unwrap().exits;
+    assert_eq!(exits, 1, "one end, though two told of it");
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
+fn a_controller_that_dies_between_the_fall_back_and_the_exit_goes_on() {
+    let mut world = World::rolling(2);
+    world.until_state(BAKING);
+    world.settle();
+    let green = world.active("a");
+    let blue = blue_of(&world, "a").instance().unwrap();
+    let generation = world.controller.generation().next();
+    world.gateway.generation = generation;
+    world.gateway.routes.get_mut(&AgentName::from("a")).unwrap().to = blue;
+    world.running.remove(&green);
+    world.feed(Event::FellBack { agent: "a".into(), from: green, to: blue, generation }).unwrap();
+    world.crash();
+    world.until("a new green serves", |w| w.sides()[0] == Some(Side::Green));
+    assert!(world.active("a") > green);
+    assert_eq!(world.finish(), State::Committed);
+}
+
+#[test]
 fn emptiness_that_is_reported_before_the_cutover_is_not_waited_for() {
     let mut world = World::new(2);
     world.clinging = true;

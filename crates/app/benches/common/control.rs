@@ -14,7 +14,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const BEAT: Duration = Duration::from_millis(100);
 
 /// `http://host:port` and what is asked of it.
-pub(super) fn get<T: DeserializeOwned>(base: &str, path: &str) -> Result<T, String> {
+pub(crate) fn get<T: DeserializeOwned>(base: &str, path: &str) -> Result<T, String> {
     let address = base.strip_prefix("http://").unwrap_or(base);
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(address)?;
@@ -30,7 +30,7 @@ pub(super) fn get<T: DeserializeOwned>(base: &str, path: &str) -> Result<T, Stri
 }
 
 /// Asks until the answer is there and will do. What is down comes back, so a failure is none before the time is over.
-pub(super) fn until<T: DeserializeOwned>(
+pub(crate) fn until<T: DeserializeOwned>(
     base: &str,
     path: &str,
     within: Duration,
@@ -49,11 +49,11 @@ pub(super) fn until<T: DeserializeOwned>(
     }
 }
 
-pub(super) fn on(status: &Value, side: &str) -> usize {
+pub(crate) fn on(status: &Value, side: &str) -> usize {
     status["agents"].as_array().map_or(0, |agents| agents.iter().filter(|agent| agent["serving"] == side).count())
 }
 
 /// Of the last rollout; empty where there was none.
-pub(super) fn state(status: &Value) -> &str {
+pub(crate) fn state(status: &Value) -> &str {
     status["rollout"]["state"].as_str().unwrap_or("")
 }
