@@ -49,7 +49,7 @@ impl fmt::Display for Table<'_> {
         writeln!(f, "{:>12}", "ratio")?;
         for (name, value) in OF_ONE.iter().chain(&OF_MANY).chain([&MEMORY]) {
             write!(f, "{name:<28}")?;
-            self.sizes.iter().try_for_each(|size| write!(f, "{:>12.1}", value(size)))?;
+            self.sizes.iter().try_for_each(|size| write!(f, "{:>12.2}", value(size)))?;
             match (self.sizes.first(), self.sizes.last()) {
                 (Some(first), Some(last)) => writeln!(f, "{:>11.1}×", value(last) / value(first))?,
                 _ => writeln!(f)?,
