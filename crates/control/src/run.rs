@@ -4,7 +4,7 @@ use std::{net::TcpListener, path::PathBuf, sync::Arc};
 
 use bellwether_core::{
     port::{driver, gateway},
-    rollout::{Controller, Event, FleetAgent, VerbKind},
+    rollout::{Controller, Event, FleetAgent, Lookout, VerbKind},
     spec::Spec,
     time::UnixMillis,
 };
@@ -112,6 +112,7 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
         bundles,
         shared,
         last_second: 0,
+        lookout: Lookout::new(clock.now().mono),
     };
     reactor.run(shutdown).await
 }

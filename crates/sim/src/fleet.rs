@@ -3,7 +3,7 @@
 use bellwether_core::{
     plan::{Measured, Plan, make},
     rollout::FleetAgent,
-    spec::{Release, Sources, Spec, parse_fleet, parse_release},
+    spec::{Release, Sources, Spec, ThinEvidence, parse_fleet, parse_release},
     time::Millis,
 };
 
@@ -11,9 +11,72 @@ const FLEET: &str = include_str!("../../../examples/sutazai/fleet.yaml");
 const AGENTS: &str = include_str!("../../../examples/sutazai/agents.csv");
 const RELEASE: &str = include_str!("../../../examples/sutazai/release-v2.yaml");
 
+#[derive(Clone)]
 pub(crate) struct Fleet {
     pub(crate) spec: Spec,
     pub(crate) plan: Plan,
+    pub(crate) pace: Pace,
+}
+
+/// How the world around the fleet goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// The fleet runs for this long before anybody wants to change it.
+    pub(crate) before: Millis,
+    pub(crate) first_task: Millis,
+    /// Mean time between two tasks.
+    pub(crate) task_every: Millis,
+    /// The median time of a model call, what the model's load comes to, and how many are worked on at once (R56).
+    pub(crate) call: Millis,
+    pub(crate) load: Millis,
+    pub(crate) slots: usize,
+    /// Between two looks of somebody who minds the rollout.
+    pub(crate) care_every: Millis,
+    /// Faults end at a moment within this span.
+    pub(crate) faults_max: Millis,
+    /// From then on a rollout is over within this: all its stages, extended, and the window after it.
+    pub(crate) end_within: Millis,
+    /// Everybody is served and nothing is under way for this long at the end.
+    pub(crate) calm: Millis,
+}
+
+/// The mean time between two tasks of the whole example, which keeps the slots two fifths busy, and of a few agents.
+const TASK_EVERY: Millis = Millis(7_000);
+const TASK_EVERY_OF_FEW: Millis = Millis(20_000);
+const FEW: usize = 40;
+
+impl Pace {
+    /// The example's own.
+    fn of(agents: usize) -> Self {
+        Self {
+            before: Millis::from_mins(10),
+            first_task: Millis::from_mins(1),
+            task_every: if agents < FEW { TASK_EVERY_OF_FEW } else { TASK_EVERY },
+            call: Millis(4_000),
+            load: Millis(1_500),
+            slots: 2,
+            care_every: Millis::from_mins(5),
+            faults_max: Millis::from_mins(11 * 60),
+            end_within: Millis::from_mins(14 * 60),
+            calm: Millis::from_mins(3),
+        }
+    }
+
+    /// A rollout of a few minutes, so that each of its messages can be the last one of somebody.
+    fn brisk(agents: usize) -> Self {
+        Self {
+            before: Millis::from_secs(8),
+            first_task: Millis::from_secs(4),
+            task_every: if agents < FEW { Millis(2_500) } else { Millis(800) },
+            call: Millis(500),
+            load: Millis(200),
+            care_every: Millis::from_secs(4),
+            faults_max: Millis::ZERO,
+            end_within: Millis::from_mins(40),
+            calm: Millis::from_secs(20),
+            ..Self::of(agents)
+        }
+    }
 }
 
 /// Why there is no fleet to simulate.
@@ -25,7 +88,7 @@ pub struct Unplannable(String);
 const GIB: u64 = 1 << 30;
 
 impl Fleet {
-    pub(crate) fn new(agents: usize, scarce_memory: bool) -> Result<Self, Unplannable> {
+    pub(crate) fn new(agents: usize, scarce_memory: bool, brisk: bool) -> Result<Self, Unplannable> {
         let mut spec = example()?;
         if agents < spec.agents.len() {
             thin_out(&mut spec, agents.max(2));
@@ -43,7 +106,13 @@ impl Fleet {
             let memory = (blues + 2 * most) * 100 / 84;
             plan = make(&spec, &release, &measured(memory), 1.0).map_err(|found| refused(&found))?;
         }
-        Ok(Self { spec, plan })
+        let pace = if brisk {
+            hurry(&mut plan);
+            Pace::brisk(spec.agents.len())
+        } else {
+            Pace::of(spec.agents.len())
+        };
+        Ok(Self { spec, plan, pace })
     }
 
     pub(crate) fn declared(&self) -> Vec<FleetAgent> {
@@ -57,6 +126,18 @@ impl Fleet {
             drain: agent.drain,
         });
         agents.collect()
+    }
+}
+
+/// Minutes in the place of hours, and no question to a person where so few tasks say little.
+fn hurry(plan: &mut Plan) {
+    plan.baseline = Millis::from_secs(12);
+    plan.validation = Millis::from_secs(8);
+    plan.rollback_window = Millis::from_secs(8);
+    plan.extension = 1.0;
+    for phase in &mut plan.phases {
+        phase.bake = Millis::from_secs(8);
+        phase.gate.thin_evidence = ThinEvidence::Accept;
     }
 }
 
@@ -92,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_whole_example_is_simulated() {
-        let fleet = Fleet::new(131, false).unwrap();
+        let fleet = Fleet::new(131, false, false).unwrap();
         let cumulative: Vec<usize> = fleet.plan.phases.iter().map(|phase| phase.agents_cumulative).collect();
         assert_eq!(cumulative, [13, 32, 65, 131]);
         assert!(fleet.plan.agents().all(|planned| planned.standby == Standby::Warm));
@@ -100,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_small_fleet_has_all_phases() {
-        let fleet = Fleet::new(8, false).unwrap();
+        let fleet = Fleet::new(8, false, true).unwrap();
         assert_eq!(fleet.plan.phases.len(), 4);
         assert_eq!(fleet.plan.agents().count(), fleet.spec.agents.len());
     }
@@ -108,7 +189,7 @@ mod tests {
     #[test]
     fn scarce_memory_stops_blues() {
         for agents in [12, 131] {
-            let fleet = Fleet::new(agents, true).unwrap();
+            let fleet = Fleet::new(agents, true, false).unwrap();
             assert!(fleet.plan.agents().any(|planned| planned.standby == Standby::Stopped), "{agents}");
         }
     }

@@ -11,6 +11,7 @@ mod evidence;
 mod fleet;
 mod gateway;
 mod model;
+mod points;
 mod referee;
 mod run;
 mod scenario;
@@ -19,6 +20,8 @@ pub mod watched;
 mod world;
 
 pub use fleet::Unplannable;
+pub use points::{Campaign, Trials};
 pub use referee::Violation;
 pub use run::{End, Failure, Job, Outcome, Simulator};
-pub use scenario::{Expect, SCENARIOS, Scenario};
+pub use scenario::{Expect, Lies, PLAYS, Plot, SCENARIOS, Scenario};
+pub use world::deaths::{Death, Party, Spot};

@@ -13,7 +13,7 @@ use bellwether_core::{
     observation::Second,
     plan::Plan,
     port::{driver::DriverEvent, gateway::GatewayEvent},
-    rollout::{Command, Controller, Event, Refusal, Verb},
+    rollout::{Command, Controller, Event, Lookout, Refusal, Verb},
     spec::Spec,
     time::Now,
     watch::HealthCheck,
@@ -21,6 +21,7 @@ use bellwether_core::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::look::Sight;
 use crate::{
     api::{Shared, types::Started},
     bundle,
@@ -63,6 +64,8 @@ pub(crate) enum Input {
         records: Option<Vec<Second>>,
     },
     Health(HealthCheck),
+    /// A look that nobody asked for; none if it could not be taken.
+    Glanced(Option<Sight>),
 }
 
 pub(crate) struct Reactor {
@@ -83,6 +86,7 @@ pub(crate) struct Reactor {
     pub(crate) shared: Arc<Shared>,
     /// The number of the last one-second record that was pushed.
     pub(crate) last_second: u64,
+    pub(crate) lookout: Lookout,
 }
 
 /// Inputs taken into one journal transaction.
@@ -111,11 +115,16 @@ impl Reactor {
                     None => std::future::pending().await,
                 }
             };
+            let glance = self.clock.instant(self.lookout.at());
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 () = due => batch.push(Input::World(Event::Tick)),
+                () = tokio::time::sleep_until(glance.into()) => {
+                    self.glance();
+                    continue;
+                }
                 received = self.inputs.recv_many(&mut batch, BATCH_MAX) => {
                     if received == 0 {
                         return Ok(());
@@ -156,6 +165,7 @@ impl Reactor {
                 }
                 Input::Missed { rollout, records } => self.missed(rollout, records.as_deref(), &mut decisions),
                 Input::Health(check) => self.checked(&check, &mut decisions),
+                Input::Glanced(seen) => look |= self.glanced(seen),
             }
         }
         self.record_and_act(decisions).await?;

@@ -229,6 +229,9 @@ impl Rollout {
 
     /// Brings the parts that are taken back further. False if nothing moved.
     pub(crate) fn retreat_further(&mut self, world: &mut World<'_>) -> bool {
+        if !self.retreats.iter().any(Retreat::is_under_way) {
+            return false;
+        }
         let order: Vec<AgentName> = self.plan.agents().map(|planned| planned.agent.clone()).collect();
         let order = in_reverse(&order);
         let now = world.now.wall;

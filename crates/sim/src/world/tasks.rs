@@ -10,7 +10,7 @@ use bellwether_core::{
     },
 };
 
-use super::{FEW, Happening, TASK_EVERY, TASK_EVERY_OF_FEW, World, links::Link};
+use super::{Happening, World, deaths::Spot, links::Link};
 use crate::{
     gateway::Intent,
     model::Call,
@@ -19,20 +19,23 @@ use crate::{
 
 /// An idle agent asks this often; in between it sleeps, and nothing is simulated.
 const IDLE: Millis = Millis(5_000);
+/// A client that heard nothing tries again after this.
+const CLIENT_TRIES_AGAIN: Millis = Millis(1_000);
 
 impl World {
-    pub(super) fn at_gateway(&mut self, link: u64, intent: Intent) -> Result<(), Violation> {
-        if !self.arrives(Link::Gateway, link) || !self.gateway.up {
+    pub(super) fn at_gateway(&mut self, link: u64, life: u64, intent: Intent) -> Result<(), Violation> {
+        if self.gateway.life != life || !self.gateway.up || !self.arrives(Link::Gateway, link) {
             return Ok(());
         }
         let now = self.gateway_now();
         let mut changes = Vec::new();
         let mut answer = None;
         match intent {
-            Intent::Enrol { instance, agent, side } => {
-                let card = self.gateway.card(instance, &agent, side);
-                match self.gateway.traffic.enrol(vec![card], &mut changes) {
-                    Ok(()) => answer = Some(Event::Enrolled { instances: vec![instance] }),
+            Intent::Enrol { cards } => {
+                let instances = cards.iter().map(|(instance, _, _)| *instance).collect();
+                let cards = cards.iter().map(|(instance, agent, side)| self.gateway.card(*instance, agent, *side));
+                match self.gateway.traffic.enrol(cards.collect(), &mut changes) {
+                    Ok(()) => answer = Some(Event::Enrolled { instances }),
                     Err(refusal) => return violated("the gateway enrols what it is told", refusal.to_string()),
                 }
             }
@@ -52,16 +55,29 @@ impl World {
             Intent::Settle { instances } => self.gateway.traffic.settle(&instances, &mut changes),
             Intent::TryOut { instance } => self.try_out(instance),
         }
-        if let Some(answer) = answer {
-            self.tell(Link::Gateway, true, answer);
-        }
-        self.changed(changes)
+        self.changed(changes, answer)?;
+        Ok(())
     }
 
-    /// Stores what changed, has it checked, and lets everybody know whom it concerns.
-    pub(super) fn changed(&mut self, changes: Vec<Change>) -> Result<(), Violation> {
+    /// Stores what changed, has it checked, and lets everybody know whom it concerns. Whether it lived to answer.
+    pub(super) fn changed(&mut self, changes: Vec<Change>, answer: Option<Event>) -> Result<bool, Violation> {
+        let life = self.gateway.life;
+        let says_something = !changes.is_empty() || answer.is_some();
+        if says_something {
+            self.passes(Spot::GatewayDecided);
+            if self.gateway.life != life {
+                return Ok(false);
+            }
+        }
         self.gateway.store(&changes);
         self.referee.changes(&changes)?;
+        if says_something {
+            self.passes(Spot::GatewayStored);
+        }
+        let lives = self.gateway.life == life;
+        if lives && let Some(answer) = answer {
+            self.tell(Link::Gateway, true, answer);
+        }
         for change in changes {
             match change {
                 Change::Queued { task } => self.wake_for(&task),
@@ -117,11 +133,18 @@ impl World {
                 | Change::Leased { .. } => {}
             }
         }
+        if !lives {
+            return Ok(false);
+        }
         for (instance, revoked) in self.gateway.take_empty() {
             self.tell(Link::Gateway, false, Event::Empty { instance, revoked });
         }
         self.rearm_gateway();
-        Ok(())
+        if says_something {
+            self.passes(Spot::GatewayAnswered);
+        }
+        // What was answered has left, whatever becomes of it afterwards.
+        Ok(true)
     }
 
     fn rearm_gateway(&mut self) {
@@ -142,7 +165,8 @@ impl World {
         let mut changes = Vec::new();
         let now = self.gateway_now();
         self.gateway.traffic.expire(now, &mut changes);
-        self.changed(changes)
+        self.changed(changes, None)?;
+        Ok(())
     }
 
     fn wake_for(&mut self, task: &bellwether_core::traffic::Task) {
@@ -184,12 +208,8 @@ impl World {
     pub(super) fn arrival(&mut self) -> Result<(), Violation> {
         // At the end no more is submitted, so that everything that was can be seen to be done.
         if !self.state().is_some_and(bellwether_core::rollout::State::is_over) || self.faults() {
-            let every = if self.spec.agents.len() < FEW { TASK_EVERY_OF_FEW } else { TASK_EVERY };
-            let after = self.chance.exponential(every);
+            let after = self.chance.exponential(self.pace.task_every);
             self.agenda.after(after, Happening::Arrival);
-        }
-        if !self.gateway.up {
-            return Ok(());
         }
         let agent = &self.spec.agents[self.chance.below(self.spec.agents.len())];
         let to = if self.chance.hit(0.7) {
@@ -197,14 +217,31 @@ impl World {
         } else {
             Addressee::Agent(agent.name.clone())
         };
-        let id = TaskId::new(format!("t{}", self.referee.tasks() + 1));
+        let id = TaskId::new(format!("t{}", self.submitted + 1));
+        self.submitted += 1;
         let submission = Submission::new(id, to, self.chance.number());
-        let mut changes = Vec::new();
-        let now = self.gateway_now();
-        if let Err(refusal) = self.gateway.traffic.submit(now, submission, &mut changes) {
-            return violated("a task of the fleet is accepted", refusal.to_string());
+        self.submits(submission)
+    }
+
+    /// A client that hears nothing submits the same again.
+    pub(super) fn submits(&mut self, submission: Submission) -> Result<(), Violation> {
+        if self.gateway.archive.contains_key(&submission.id) {
+            return Ok(());
         }
-        self.changed(changes)
+        let again = submission.clone();
+        let mut answered = self.gateway.up;
+        if answered {
+            let mut changes = Vec::new();
+            let now = self.gateway_now();
+            if let Err(refusal) = self.gateway.traffic.submit(now, submission, &mut changes) {
+                return violated("a task of the fleet is accepted", refusal.to_string());
+            }
+            answered = self.changed(changes, None)?;
+        }
+        if !answered {
+            self.agenda.after(CLIENT_TRIES_AGAIN, Happening::Submits { submission: again });
+        }
+        Ok(())
     }
 
     pub(super) fn asks(&mut self, instance: InstanceId) -> Result<(), Violation> {
@@ -229,6 +266,14 @@ impl World {
         }
         let mut changes = Vec::new();
         let granted = self.gateway.traffic.next(now, instance, Some(places), &mut changes);
+        let answered = self.changed(changes, None)?;
+        if !answered {
+            if let Some(process) = self.driver.get_mut(instance) {
+                process.asks = true;
+                self.agenda.after(IDLE, Happening::Asks { instance });
+            }
+            return Ok(());
+        }
         if let Some(granted) = granted
             && let Some(process) = self.driver.get_mut(instance)
         {
@@ -239,7 +284,7 @@ impl World {
             }
             self.will_ask(instance);
         }
-        self.changed(changes)
+        Ok(())
     }
 
     fn begin_calls(&mut self) {
@@ -288,8 +333,20 @@ impl World {
             // The answer was lost, so it says so once more.
             self.agenda.after(IDLE, Happening::Reports { instance, task: task.clone(), again: true });
         }
+        if !self.changed(changes, None)? {
+            return self.reports_later(instance, task);
+        }
         self.ends_if_done(instance);
         self.will_ask(instance);
-        self.changed(changes)
+        Ok(())
+    }
+
+    /// It heard no answer.
+    fn reports_later(&mut self, instance: InstanceId, task: &TaskId) -> Result<(), Violation> {
+        if let Some(process) = self.driver.get_mut(instance) {
+            process.work.push(task.clone());
+            self.agenda.after(Millis(1_000), Happening::Reports { instance, task: task.clone(), again: true });
+        }
+        Ok(())
     }
 }

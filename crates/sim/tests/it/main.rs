@@ -6,7 +6,7 @@ fn run(scenario: &'static Scenario, seeds: std::ops::Range<u64>, agents: usize) 
     let simulator = Simulator::default();
     seeds
         .map(|seed| {
-            let result = simulator.run(Job { scenario, seed, agents }).expect("the example can be planned");
+            let result = simulator.run(&Job { scenario, seed, agents, deaths: Vec::new() }).expect("the example can be planned");
             result.unwrap_or_else(|failure| {
                 let told = failure.last.join("\n");
                 panic!("seed {seed} of {:?}: {}\n{told}", scenario.name, failure.violation)
@@ -72,8 +72,8 @@ fn a_seed_gives_the_same_run_again() {
     let scenario = Scenario::named("chaos").expect("there is such a scenario");
     let tell = || {
         let mut told = Vec::new();
-        let job = Job { scenario, seed: 11, agents: 6 };
-        let result = Simulator::default().tell(job, &mut |line| told.push(line)).expect("the example can be planned");
+        let job = Job { scenario, seed: 11, agents: 6, deaths: Vec::new() };
+        let result = Simulator::default().tell(&job, &mut |line| told.push(line)).expect("the example can be planned");
         assert!(result.is_ok());
         told
     };
