@@ -43,6 +43,10 @@ pub(crate) struct Process {
     pub(crate) recorded: bool,
     /// A driver that lies says that it does not run.
     pub(crate) denied: bool,
+    /// It was ended for using more memory than it may.
+    pub(crate) out_of_memory: bool,
+    /// Tasks that it works on at once.
+    pub(crate) places: u32,
     pub(crate) work: Vec<TaskId>,
     /// A request for a task is on its way.
     pub(crate) asks: bool,
@@ -164,13 +168,5 @@ impl Process {
     /// It can be given traffic and will do something with it.
     pub(crate) fn serves(&self) -> bool {
         self.polled && !self.frozen && !self.stopping
-    }
-
-    /// Tasks that it works on at once: the synchronous base takes one.
-    pub(crate) fn places(&self) -> u32 {
-        match self.side {
-            Side::Blue => 1,
-            Side::Green => 3,
-        }
     }
 }

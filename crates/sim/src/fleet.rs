@@ -1,11 +1,16 @@
 //! The fleet that is simulated: the 131 agents of the example, or as many of them, spread over the same phases.
 
+use std::collections::BTreeSet;
+
 use bellwether_core::{
+    id::AgentName,
     plan::{Measured, Plan, make},
     rollout::FleetAgent,
     spec::{Release, Sources, Spec, ThinEvidence, parse_fleet, parse_release},
     time::Millis,
 };
+
+use crate::simulate::{Load, Sickness};
 
 const FLEET: &str = include_str!("../../../examples/sutazai/fleet.yaml");
 const AGENTS: &str = include_str!("../../../examples/sutazai/agents.csv");
@@ -16,6 +21,8 @@ pub(crate) struct Fleet {
     pub(crate) spec: Spec,
     pub(crate) plan: Plan,
     pub(crate) pace: Pace,
+    /// What is wrong with green, and in which agents.
+    pub(crate) sick: Option<(Sickness, BTreeSet<AgentName>)>,
 }
 
 /// How the world around the fleet goes.
@@ -59,6 +66,25 @@ impl Pace {
             faults_max: Millis::from_mins(11 * 60),
             end_within: Millis::from_mins(14 * 60),
             calm: Millis::from_mins(3),
+        }
+    }
+
+    /// Somebody's own fleet, under a load that is theirs or taken for likely.
+    pub(crate) fn studied(spec: &Spec, load: Load) -> Self {
+        let agents = spec.agents.len();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast that saturates")]
+        let task_every = Millis((1e3 / load.rate.max(1e-6)).max(1.0) as u64);
+        Self {
+            before: Millis::from_mins(2),
+            first_task: Millis::from_secs(30),
+            task_every,
+            call: load.call,
+            load: load.model_load,
+            slots: spec.ollama.parallel as usize,
+            care_every: Millis::from_secs(30),
+            faults_max: Millis::from_mins(365 * 24 * 60),
+            end_within: Millis::from_mins(24 * 60),
+            ..Self::of(agents)
         }
     }
 
@@ -112,7 +138,7 @@ impl Fleet {
         } else {
             Pace::of(spec.agents.len())
         };
-        Ok(Self { spec, plan, pace })
+        Ok(Self { spec, plan, pace, sick: None })
     }
 
     pub(crate) fn declared(&self) -> Vec<FleetAgent> {

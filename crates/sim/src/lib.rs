@@ -16,6 +16,7 @@ mod referee;
 mod run;
 mod scenario;
 mod shell;
+pub mod simulate;
 pub mod watched;
 mod world;
 

@@ -101,7 +101,7 @@ impl Simulator {
     /// The places that a run of this scenario passes when nobody dies at any of them.
     pub fn spots(&self, job: &Job) -> Result<Result<Vec<Spot>, Violation>, Unplannable> {
         let fleet = self.fleet(job)?;
-        let mut world = World::new(&fleet, job.scenario, job.seed, Deaths::that_counts());
+        let mut world = World::new(&fleet, *job.scenario, job.seed, Deaths::that_counts());
         loop {
             match world.next(&mut |_, _| {}) {
                 Ok(Some(())) => {}
@@ -127,7 +127,7 @@ impl Simulator {
 type Teller<'a> = dyn FnMut(&World, &Happening) + 'a;
 
 fn play(fleet: &Fleet, job: &Job, tell: &mut Teller<'_>) -> Result<Outcome, (Violation, u64)> {
-    let mut world = World::new(fleet, job.scenario, job.seed, Deaths::at(&job.deaths));
+    let mut world = World::new(fleet, *job.scenario, job.seed, Deaths::at(&job.deaths));
     let mut needed_attention = false;
     loop {
         let next = world.next(tell).map_err(|violation| (violation, world.happened))?;

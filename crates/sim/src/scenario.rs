@@ -50,6 +50,10 @@ pub struct Scenario {
     pub plot: Plot,
     /// A rollout of minutes.
     pub brisk: bool,
+    /// Somebody's own fleet: its triggers watch, its boots are the plan's, and nobody decides anything.
+    pub studied: bool,
+    /// Mean time between deaths of the controller at any moment.
+    pub controller_dies_every: Millis,
     /// Somebody presses buttons without thinking.
     pub verbs_every: Millis,
     /// Chance that a gate cannot tell.
@@ -131,6 +135,8 @@ const CALM: Scenario = Scenario {
     lies: NO_LIES,
     plot: Plot::None,
     brisk: false,
+    studied: false,
+    controller_dies_every: Millis::ZERO,
     verbs_every: Millis::ZERO,
     doubt: 0.0,
     green_errors: 0.0,
@@ -329,6 +335,9 @@ pub const SCENARIOS: [Scenario; 19] = [
         ..FAULTY
     },
 ];
+
+/// A study brings its own faults.
+pub(crate) const STUDY: Scenario = Scenario { name: "study", studied: true, expect: Expect::Any, ..CALM };
 
 const QUIET: Scenario = Scenario { brisk: true, availability_min: 0.0, expect: Expect::Any, ..CALM };
 

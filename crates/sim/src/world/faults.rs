@@ -84,6 +84,14 @@ impl World {
         }
     }
 
+    pub(super) fn blue_heals(&mut self, life: u64, rollout: RolloutId) -> Result<(), Violation> {
+        let fault = self.fault_of_blue();
+        if fault.is_some() {
+            self.agenda.after(Millis(1_000), Happening::BlueHeals { life, rollout });
+        }
+        self.at_controller(life, None, Event::RollbackChecked { rollout, fault })
+    }
+
     pub(super) fn death(&mut self) -> Result<(), Violation> {
         // Half of the time it hits one that has traffic.
         let active = self.fate.hit(0.5);

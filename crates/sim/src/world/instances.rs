@@ -4,6 +4,7 @@ use bellwether_core::{
     id::{AgentName, InstanceId, RevisionId, Side},
     port::driver::Exit,
     rollout::{Event, State},
+    spec::Delivery,
     time::Millis,
 };
 
@@ -70,7 +71,9 @@ impl World {
         (agent, side, revision): (AgentName, Side, RevisionId),
     ) {
         let need = self.plan.budget.needs.get(&agent).copied().unwrap_or_default();
-        let boot = self.chance.log_normal(self.scenario.boot, self.scenario.boot_sigma);
+        let usual = if self.scenario.studied { need.boot } else { self.scenario.boot };
+        let boot = self.chance.log_normal(usual, self.scenario.boot_sigma);
+        let delivery = self.delivery(&agent, side);
         let dead = side == Side::Green && self.dead.contains(&agent);
         let now = self.now();
         let process = Process {
@@ -87,6 +90,8 @@ impl World {
             stopping: false,
             recorded: false,
             denied: false,
+            out_of_memory: false,
+            places: places(delivery, side),
             work: Vec::new(),
             asks: true,
         };
@@ -97,7 +102,11 @@ impl World {
             let after = self.fate.between(Millis::ZERO, boot);
             self.agenda.after(after, Happening::Ends { instance, asked: false, killer: None });
         } else if !dead {
-            let first = boot + self.chance.between(Millis(5), Millis(200));
+            // What is not asked for tasks shows itself by its health, or by running on.
+            let first = match delivery {
+                Delivery::Pull => boot + self.chance.between(Millis(5), Millis(200)),
+                Delivery::Push { .. } | Delivery::None => boot - Millis(1),
+            };
             self.agenda.after(first, Happening::Asks { instance });
         }
     }
@@ -154,7 +163,8 @@ impl World {
             self.referee.died(instance, &process.agent);
             self.conjures(instance);
         } else if !self.lies(lies.exits_lost) {
-            let event = Event::Exited { instance, exit: exit(asked || process.stopping) };
+            let exit = Exit { out_of_memory: process.out_of_memory, ..exit(asked || process.stopping) };
+            let event = Event::Exited { instance, exit };
             if self.lies(lies.exits_doubled) {
                 self.tell(Link::Driver, false, event.clone());
             }
@@ -188,6 +198,16 @@ impl World {
             (None, _) => self.referee.lost_by_death(agent) || (committed && self.referee.fell_back(agent)),
         };
         self.referee.availability(self.now(), agent, served, blamed || self.referee.gave_way(agent))
+    }
+}
+
+/// The synchronous base takes one task at a time.
+fn places(delivery: Delivery, side: Side) -> u32 {
+    match (delivery, side) {
+        (Delivery::Push { places }, _) => places,
+        (Delivery::Pull, Side::Blue) => 1,
+        (Delivery::Pull, Side::Green) => 3,
+        (Delivery::None, _) => 0,
     }
 }
 

@@ -8,6 +8,7 @@ mod links;
 mod operator;
 pub(crate) mod plot;
 mod reactor;
+mod study;
 mod tasks;
 mod tryout;
 
@@ -34,12 +35,14 @@ use crate::{
     referee::{Referee, Violation, violated},
     scenario::Scenario,
     shell::Shell,
+    simulate::Sickness,
 };
 use deaths::Deaths;
 use links::{Link, Links};
+pub(crate) use study::Studied;
 
 pub(crate) struct World {
-    scenario: &'static Scenario,
+    scenario: Scenario,
     pace: Pace,
     spec: Spec,
     plan: Plan,
@@ -63,6 +66,8 @@ pub(crate) struct World {
     pub(crate) crashes: u64,
     pub(crate) happened: u64,
     submitted: u64,
+    sick: Option<(Sickness, BTreeSet<AgentName>)>,
+    study: Studied,
     calm_since: Option<Nanos>,
     noted: Option<State>,
 }
@@ -182,6 +187,10 @@ pub(crate) enum Happening {
     },
     Verb,
     Plot,
+    /// It is over, and the watch sees what was in it.
+    Second {
+        number: u64,
+    },
     /// A trigger fires.
     Alarm,
     /// Blue is well again.
@@ -195,7 +204,7 @@ pub(crate) enum Happening {
 }
 
 impl World {
-    pub(crate) fn new(fleet: &Fleet, scenario: &'static Scenario, seed: u64, deaths: Deaths) -> Self {
+    pub(crate) fn new(fleet: &Fleet, scenario: Scenario, seed: u64, deaths: Deaths) -> Self {
         let mut chance = Chance::new(seed);
         let mut fate = Chance::new(seed ^ 0x5eed_0ffa_7e00);
         let mut dead: Vec<AgentName> = Vec::new();
@@ -208,7 +217,12 @@ impl World {
             let agents = &fleet.spec.agents;
             unfit.push(agents[fate.below(agents.len())].name.clone());
         }
-        let faults_until = Nanos(0) + fate.between(Millis::ZERO, fleet.pace.faults_max);
+        if let Some((Sickness::Unfit, agents)) = &fleet.sick {
+            unfit.extend(agents.iter().cloned());
+        }
+        // In a study they go on for as long as the rollout does.
+        let most = if scenario.studied { fleet.pace.faults_max } else { Millis::ZERO };
+        let faults_until = Nanos(0) + fate.between(most, fleet.pace.faults_max);
         let types = fleet.spec.agents.iter().map(|a| (a.name.clone(), a.agent_type.clone())).collect();
         let mut plan = fleet.plan.clone();
         plan.criteria.availability_min = scenario.availability_min;
@@ -236,6 +250,8 @@ impl World {
             crashes: 0,
             happened: 0,
             submitted: 0,
+            sick: fleet.sick.clone(),
+            study: Studied::default(),
             calm_since: None,
             noted: None,
             chance: Chance::new(chance.number()),
@@ -261,6 +277,7 @@ impl World {
             (self.scenario.alarms_every, Happening::Alarm),
             (self.scenario.supervisor_dies_every, Happening::SupervisorDies),
             (self.scenario.lies.denials_every, Happening::Denies),
+            (self.scenario.controller_dies_every, Happening::ControllerDies),
         ] {
             self.again(every, fault);
         }
@@ -349,7 +366,10 @@ impl World {
                 self.again(self.scenario.gateway_dies_every, Happening::GatewayDies);
                 self.gateway_dies();
             }
-            Happening::ControllerDies => self.controller_dies(),
+            Happening::ControllerDies => {
+                self.again(self.scenario.controller_dies_every, Happening::ControllerDies);
+                self.controller_dies();
+            }
             Happening::SupervisorDies => {
                 self.again(self.scenario.supervisor_dies_every, Happening::SupervisorDies);
                 self.supervisor_dies();
@@ -365,13 +385,12 @@ impl World {
             Happening::SupervisorComesBack { life } => return self.supervisor_comes_back(life),
             Happening::Verb => return self.careless_verb(),
             Happening::Plot => return self.plot(),
+            Happening::Second { number } => return self.second(number),
             Happening::Alarm => {
                 self.again(self.scenario.alarms_every, Happening::Alarm);
                 return self.alarm();
             }
-            Happening::BlueHeals { life, rollout } => {
-                return self.at_controller(life, None, Event::RollbackChecked { rollout, fault: None });
-            }
+            Happening::BlueHeals { life, rollout } => return self.blue_heals(life, rollout),
             Happening::Commit => return self.ask_for(VerbKind::Commit),
             Happening::Caretaker => return self.care(),
         }

@@ -26,6 +26,9 @@ impl World {
             let plan = Box::new(self.plan.clone());
             return self.at_controller(self.shell.life, None, Event::Planned { plan, by: "caretaker".into() });
         };
+        if self.scenario.studied {
+            return Ok(());
+        }
         let verb = match (rollout.state, &rollout.paused) {
             (State::NeedsAttention, _) => VerbKind::Rollback,
             (_, Some(PauseReason::ThinEvidence)) => VerbKind::Promote,

@@ -169,6 +169,7 @@ impl World {
         }
         self.follow_retreats();
         self.thicken();
+        self.follow_study();
     }
 
     /// Who was taken back alone goes its own way from here on.

@@ -3,6 +3,7 @@
 use bellwether_core::{
     id::{InstanceId, Side},
     rollout::Event,
+    spec::Delivery,
     time::Millis,
     traffic::{
         Addressee, Archived, Change, Completion, CutOver, LeaseEnd, Report, RouteError, State, Submission, TaskId,
@@ -19,6 +20,8 @@ use crate::{
 
 /// An idle agent asks this often; in between it sleeps, and nothing is simulated.
 const IDLE: Millis = Millis(5_000);
+/// Until an agent knows that the model server is not there.
+const NOBODY_THERE: Millis = Millis(200);
 /// A client that heard nothing tries again after this.
 const CLIENT_TRIES_AGAIN: Millis = Millis(1_000);
 
@@ -86,15 +89,20 @@ impl World {
                         let drawn = task.arm(&lease);
                         let tasks = self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side);
                         tasks.lost_leases += u64::from(end.outcome().is_some());
+                        let at = (self.agenda.now(), drawn, lease.side);
+                        self.evidence.outcome(at, &task.agent, end.outcome(), false);
                         self.wake_for(&task);
                     }
                 }
-                Change::Retried { task, lease, lease_micros, .. } => {
+                Change::Retried { task, report, lease, lease_micros } => {
                     let drawn = task.arm(&lease);
                     let tasks = self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side);
                     tasks.failed += 1;
                     tasks.own_time.record(lease_micros);
                     tasks.lease_time.record(lease_micros);
+                    let at = (self.agenda.now(), drawn, lease.side);
+                    self.evidence.outcome(at, &task.agent, Some(report.outcome()), is_empty(report));
+                    self.study.tasks_failed += 1;
                     if let State::Delayed { due, .. } = task.state {
                         let wait = due.since(self.agenda.now()) + Millis(1);
                         self.agenda.after(wait, Happening::TakeOver { task: task.id });
@@ -111,6 +119,10 @@ impl World {
                     }
                     tasks.own_time.record(lease_micros);
                     tasks.lease_time.record(lease_micros);
+                    if let Some((report, _)) = by {
+                        let at = (self.agenda.now(), drawn, served);
+                        self.evidence.outcome(at, &task.agent, Some(report.outcome()), is_empty(report));
+                    }
                 }
                 Change::Opened { instance, .. } => self.will_ask(instance),
                 // It does not know, and asks as ever.
@@ -212,6 +224,9 @@ impl World {
             self.agenda.after(after, Happening::Arrival);
         }
         let agent = &self.spec.agents[self.chance.below(self.spec.agents.len())];
+        if agent.revision.delivery == Delivery::None {
+            return Ok(());
+        }
         let to = if self.chance.hit(0.7) {
             Addressee::Type(agent.agent_type.clone())
         } else {
@@ -248,6 +263,10 @@ impl World {
         let now = self.gateway_now();
         let Some(process) = self.driver.get_mut(instance) else { return Ok(()) };
         process.asks = false;
+        if self.hangs(instance) {
+            return Ok(());
+        }
+        let Some(process) = self.driver.get_mut(instance) else { return Ok(()) };
         if process.frozen || process.stopping || !self.gateway.up {
             // It asks once it can.
             if !process.stopping {
@@ -257,7 +276,7 @@ impl World {
             return Ok(());
         }
         process.polled = true;
-        let (places, held) = (process.places(), process.work.len());
+        let (places, held) = (process.places, process.work.len());
         if self.gateway.polled(instance) {
             self.tell(Link::Gateway, false, Event::Polled { instance });
         }
@@ -278,7 +297,13 @@ impl World {
             && let Some(process) = self.driver.get_mut(instance)
         {
             process.work.push(granted.id.clone());
-            if let Some(model) = self.gateway.model_of(&process.agent).cloned() {
+            let model = self.gateway.model_of(&process.agent).cloned();
+            if !Traffic::is_try_out(&granted.id) && !self.sickens(instance) {
+                return Ok(());
+            }
+            if self.model_server_is_down() {
+                self.agenda.after(NOBODY_THERE, Happening::Reports { instance, task: granted.id, again: false });
+            } else if let Some(model) = model {
                 self.model.ask(Call { instance, task: granted.id, model });
                 self.begin_calls();
             }
@@ -303,7 +328,8 @@ impl World {
             if !Traffic::is_try_out(&call.task) {
                 self.evidence.call(self.agenda.now(), &agent, side, took);
             }
-            let after = self.chance.between(Millis(20), Millis(300));
+            let own = self.chance.between(Millis(20), Millis(300));
+            let after = own + self.slowness(call.instance, took + own);
             let (instance, task) = (call.instance, call.task.clone());
             self.agenda.after(after, Happening::Reports { instance, task, again: false });
         }
@@ -321,7 +347,7 @@ impl World {
             return self.reports_on_try_out(instance, task);
         }
         let fails = process.side == Side::Green && !again && self.fate.hit(self.scenario.green_errors);
-        let report = if fails { Report::Failed } else { Report::Completed { empty: false } };
+        let report = if fails { Report::Failed } else { self.spoilt(instance) };
         let now = self.gateway_now();
         let archived: Option<Archived> = self.gateway.archive.get(task).copied();
         let mut changes = Vec::new();
@@ -349,4 +375,8 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn is_empty(report: Report) -> bool {
+    report == Report::Completed { empty: true }
 }

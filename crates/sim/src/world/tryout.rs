@@ -34,7 +34,9 @@ impl World {
             self.will_ask(instance);
             return Ok(());
         }
-        let (report, fault) = if self.unfit.contains(&agent) {
+        let (report, fault) = if self.model_server_is_down() {
+            (Report::Failed, Some("the model server was away"))
+        } else if self.unfit.contains(&agent) {
             (Report::Completed { empty: true }, Some("result carries nothing"))
         } else if self.faults() && self.fate.hit(self.scenario.bad_answers) {
             (Report::Failed, Some("the model server was away"))
