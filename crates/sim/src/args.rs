@@ -81,7 +81,8 @@ impl Options {
         if !self.dies.is_empty() && self.play.is_none() {
             return Err("--dies needs --play".into());
         }
-        let one = if self.crash_points { !self.dies.is_empty() } else { self.seed.is_some() && self.scenario.is_some() };
+        let one =
+            if self.crash_points { !self.dies.is_empty() } else { self.seed.is_some() && self.scenario.is_some() };
         if self.verbose && !one {
             return Err("--verbose needs --seed and --scenario, or --play and --dies".into());
         }

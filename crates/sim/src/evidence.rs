@@ -27,7 +27,13 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     pub(crate) fn new(types: BTreeMap<AgentName, AgentType>) -> Self {
-        Self { types, seconds: BTreeMap::new(), away: BTreeMap::new(), serving: BTreeMap::new(), streaks: Streaks::default() }
+        Self {
+            types,
+            seconds: BTreeMap::new(),
+            away: BTreeMap::new(),
+            serving: BTreeMap::new(),
+            streaks: Streaks::default(),
+        }
     }
 
     /// The number of the last second that is over.

@@ -117,7 +117,8 @@ impl Fleet {
     pub(crate) fn new(agents: usize, scarce_memory: bool, brisk: bool) -> Result<Self, Unplannable> {
         let mut spec = example()?;
         if agents < spec.agents.len() {
-            thin_out(&mut spec, agents.max(2));
+            // A batch of one could not be half swapped.
+            thin_out(&mut spec, agents.max(2), if brisk { 2 } else { 1 });
         }
         let release = release()?;
         let measured = |memory| Measured { present_memory_bytes: Some(memory), ..Measured::default() };
@@ -167,11 +168,11 @@ fn hurry(plan: &mut Plan) {
     }
 }
 
-/// Keeps the first agents of each phase, in proportion, and at least one.
-fn thin_out(spec: &mut Spec, agents: usize) {
+/// Keeps the first agents of each phase, in proportion, and at least so many.
+fn thin_out(spec: &mut Spec, agents: usize, least: usize) {
     let all = spec.agents.len();
     for phase in &mut spec.rollout.phases {
-        let kept = (phase.agents.len() * agents / all).max(1);
+        let kept = (phase.agents.len() * agents / all).max(least);
         phase.agents.truncate(kept);
     }
     let phases = &spec.rollout.phases;

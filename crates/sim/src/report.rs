@@ -36,20 +36,21 @@ pub(crate) fn row(scenario: &Scenario, outcomes: &[Outcome], failed: usize, wall
 
 pub(crate) fn points_head() {
     println!(
-        "{:<10} {:>6} {:>7} {:>7} {:>9} {:>11} {:>9} {:>11} {:>9}",
-        "play", "places", "deaths", "runs", "completed", "rolled back", "attention", "minutes p50", "wall"
+        "{:<10} {:>6} {:>7} {:>7} {:>9} {:>11} {:>7} {:>9} {:>11} {:>9}",
+        "play", "places", "deaths", "runs", "completed", "rolled back", "refused", "attention", "minutes p50", "wall"
     );
 }
 
 pub(crate) fn points_row(play: &Scenario, trials: &Trials, outcomes: &[Outcome], failed: usize, wall: Duration) {
     println!(
-        "{:<10} {:>6} {:>7} {:>7} {:>9} {:>11} {:>9} {:>11.1} {:>8.1}s{}",
+        "{:<10} {:>6} {:>7} {:>7} {:>9} {:>11} {:>7} {:>9} {:>11.1} {:>8.1}s{}",
         play.name,
         trials.spots,
         trials.possible,
         outcomes.len() + failed,
         count(outcomes, End::Committed),
         count(outcomes, End::RolledBack),
+        count(outcomes, End::Refused),
         outcomes.iter().filter(|outcome| outcome.needed_attention).count(),
         median_secs(outcomes) / 60.0,
         wall.as_secs_f64(),

@@ -173,6 +173,10 @@ fn expected(world: &World, scenario: &Scenario, needed_attention: bool) -> Resul
         Expect::Any => true,
         Expect::CommittedOrFalseAlarm => rollout.state == State::Committed || by_gate,
         Expect::RolledBack => rollout.state == State::RolledBack && !needed_attention,
+        Expect::CommittedOrRefused => matches!(rollout.state, State::Committed | State::PreflightFailed),
+        Expect::RolledBackOrRefused => {
+            matches!(rollout.state, State::RolledBack | State::PreflightFailed) && !needed_attention
+        }
     };
     if met {
         return Ok(());

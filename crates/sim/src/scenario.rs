@@ -107,6 +107,9 @@ pub enum Expect {
     /// A gate may find harm where there is none, within its level; nothing else may undo this rollout.
     CommittedOrFalseAlarm,
     RolledBack,
+    /// The same, but that a baseline in which somebody died may be refused.
+    CommittedOrRefused,
+    RolledBackOrRefused,
 }
 
 const CALM: Scenario = Scenario {
@@ -339,16 +342,17 @@ pub const SCENARIOS: [Scenario; 19] = [
 /// A study brings its own faults.
 pub(crate) const STUDY: Scenario = Scenario { name: "study", studied: true, expect: Expect::Any, ..CALM };
 
-const QUIET: Scenario = Scenario { brisk: true, availability_min: 0.0, expect: Expect::Any, ..CALM };
+const QUIET: Scenario = Scenario { brisk: true, availability_min: 0.0, expect: Expect::RolledBackOrRefused, ..CALM };
 
 /// Short rollouts in which nothing goes wrong but what is made to, at one place or two.
 pub const PLAYS: [Scenario; 6] = [
-    Scenario { name: "healthy", about: "it goes through", ..QUIET },
+    Scenario { name: "healthy", about: "it goes through", expect: Expect::CommittedOrRefused, ..QUIET },
     Scenario { name: "blamed", about: "a trigger blames green in the third phase", plot: Plot::Blamed, ..QUIET },
     Scenario {
         name: "partly",
         about: "a trigger takes one agent of the second phase back, and the rest goes on",
         plot: Plot::Partly,
+        expect: Expect::CommittedOrRefused,
         scope: Scope::Agent,
         ..QUIET
     },

@@ -13,4 +13,5 @@ pub(crate) mod plan;
 pub(crate) mod rollout;
 pub(crate) mod serve;
 pub(crate) mod sim_ollama;
+pub(crate) mod simulate;
 pub(crate) mod tasks;

@@ -43,6 +43,8 @@ pub(crate) struct Referee {
     died: BTreeSet<InstanceId>,
     /// Those that a driver said do not run, though they did.
     discredited: BTreeSet<InstanceId>,
+    /// All that ever had traffic.
+    served: BTreeSet<InstanceId>,
     /// The last instance that had each agent's traffic.
     last_active: BTreeMap<AgentName, InstanceId>,
     /// Agents that the gateway itself moved, until they are moved again.
@@ -90,6 +92,7 @@ impl Referee {
             Change::Routed { agent, route } => {
                 if let Some(active) = route.active {
                     self.fell_back.remove(agent);
+                    self.served.insert(active);
                     self.last_active.insert(agent.clone(), active);
                 }
                 let (_, before) = self.holders.insert(agent.clone(), (route.active, route.fence)).unwrap_or_default();
@@ -304,6 +307,10 @@ impl Referee {
     pub(crate) fn discredit(&mut self, instance: InstanceId, agent: &AgentName) {
         self.died(instance, agent);
         self.discredited.insert(instance);
+    }
+
+    pub(crate) fn has_served(&self, instance: InstanceId) -> bool {
+        self.served.contains(&instance)
     }
 
     pub(crate) fn is_discredited(&self, instance: InstanceId) -> bool {

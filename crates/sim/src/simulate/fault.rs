@@ -10,14 +10,27 @@ use crate::{scenario::Lies, watched};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// Green is faulty in the agents of this phase, counted from 0, and of later ones.
-    Green { sickness: Sickness, phase: usize },
+    Green {
+        sickness: Sickness,
+        phase: usize,
+    },
     /// Instances of both sides die at any time; the mean time between two deaths anywhere in the fleet.
-    Deaths { every: Millis },
-    ControllerCrashes { every: Millis },
-    GatewayCrashes { every: Millis },
-    SupervisorCrashes { every: Millis },
+    Deaths {
+        every: Millis,
+    },
+    ControllerCrashes {
+        every: Millis,
+    },
+    GatewayCrashes {
+        every: Millis,
+    },
+    SupervisorCrashes {
+        every: Millis,
+    },
     /// One of the controller's two links breaks.
-    LinkBreaks { every: Millis },
+    LinkBreaks {
+        every: Millis,
+    },
     /// The driver loses words, tells of starts that were none, and takes commands and does nothing.
     DriverLies,
 }
@@ -123,7 +136,9 @@ impl fmt::Display for Fault {
                 write!(f, "the supervisor dies every {every}, and controller and gateway with it")
             }
             Self::LinkBreaks { every } => write!(f, "a link to driver or gateway breaks every {every}"),
-            Self::DriverLies => f.write_str("the driver loses words, tells of starts that were none, and does not do all"),
+            Self::DriverLies => {
+                f.write_str("the driver loses words, tells of starts that were none, and does not do all")
+            }
         }
     }
 }
@@ -150,16 +165,9 @@ fn mebibytes(count: f64) -> u64 {
     bytes
 }
 
-/// `30s`, `4m` or `2h`.
+/// `30s`, `4m` or `2h`, and not nothing.
 fn span(text: &str) -> Option<Millis> {
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let count: u64 = digits.parse().ok().filter(|count| (1..=10_000).contains(count))?;
-    match unit {
-        "s" => Some(Millis::from_secs(count)),
-        "m" => Some(Millis::from_mins(count)),
-        "h" => Some(Millis::from_mins(60 * count)),
-        _ => None,
-    }
+    bellwether_core::spec::millis(text).ok().filter(|span| *span > Millis::ZERO)
 }
 
 #[cfg(test)]

@@ -157,6 +157,9 @@ mod tests {
         assert_eq!((of_one.p5, of_one.p50, of_one.p95, of_one.max), (Millis(7), Millis(7), Millis(7), Millis(7)));
         let hundred: Vec<u64> = (0..=100).rev().collect();
         let of_many = spread(&hundred).unwrap();
-        assert_eq!((of_many.p5, of_many.p50, of_many.p95, of_many.max), (Millis(5), Millis(50), Millis(95), Millis(100)));
+        assert_eq!(
+            (of_many.p5, of_many.p50, of_many.p95, of_many.max),
+            (Millis(5), Millis(50), Millis(95), Millis(100))
+        );
     }
 }

@@ -7,11 +7,7 @@ use bellwether_core::{
 };
 
 use super::{Happening, World, deaths::Spot};
-use crate::{
-    driver::DriverCommand,
-    gateway::Intent,
-    referee::Violation,
-};
+use crate::{driver::DriverCommand, gateway::Intent, referee::Violation};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {

@@ -19,7 +19,8 @@ impl World {
             return self.at_controller(self.shell.life, None, Event::FleetDeclared { agents });
         }
         let Some(rollout) = machine.rollout() else {
-            let early = self.now() < bellwether_core::time::Nanos(0) + self.pace.before || machine.without_ready_instance() > 0;
+            let early =
+                self.now() < bellwether_core::time::Nanos(0) + self.pace.before || machine.without_ready_instance() > 0;
             if early && self.faults() {
                 return Ok(());
             }

@@ -42,7 +42,9 @@ impl Plot {
 impl World {
     /// Called whenever the machine has taken something.
     pub(super) fn thicken(&mut self) {
-        if self.scenario.plot != Plot::None && self.shell.machine.rollout().is_some_and(|r| self.scenario.plot.is_due(r)) {
+        if self.scenario.plot != Plot::None
+            && self.shell.machine.rollout().is_some_and(|r| self.scenario.plot.is_due(r))
+        {
             self.agenda.at(self.now(), Happening::Plot);
         }
     }

@@ -267,11 +267,13 @@ impl World {
         self.referee.gives_way(&process.agent, blamed)
     }
 
-    /// R98: until the commit, a blue that works is stopped only where the plan says so, after its agent was moved.
+    /// R98: until the commit, a blue that has served is stopped only where the plan says so, after its agent was moved.
+    /// One that has not was not known to work in time.
     fn may_stop(&self, instance: InstanceId) -> Result<(), Violation> {
         let Some(process) = self.driver.get(instance) else { return Ok(()) };
         let going = self.state().is_some_and(|state| !matches!(state, State::Committed));
-        if process.side == Side::Green || !process.polled || !going || self.referee.is_discredited(instance) {
+        let excused = !self.referee.has_served(instance) || self.referee.is_discredited(instance);
+        if process.side == Side::Green || !going || excused {
             return Ok(());
         }
         let planned = self.plan.agents().find(|planned| planned.agent == process.agent);

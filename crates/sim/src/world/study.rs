@@ -80,9 +80,8 @@ impl World {
         let rollout = self.shell.machine.rollout()?;
         let retreating = rollout.retreats.iter().any(Retreat::is_under_way);
         let waits = match rollout.state {
-            State::Progressing { step: Step::Held | Step::Warming { .. }, .. } | State::Validating { judging: false } => {
-                rollout.paused.is_some() && !retreating
-            }
+            State::Progressing { step: Step::Held | Step::Warming { .. }, .. }
+            | State::Validating { judging: false } => rollout.paused.is_some() && !retreating,
             State::NeedsAttention => return Some(Ending::NeedsAttention),
             State::Progressing {
                 step: Step::CuttingOver { .. } | Step::Halfway { .. } | Step::Baking { .. } | Step::Gate { .. },
