@@ -180,9 +180,9 @@ agents:
     - {name: d, type: reader, command: [agent], model: m}
 rollout:
   baseline: 5m
-  validation: {immediate: 5m}
+  validation: 5m
   phases:
-    - {name: canary, select: {names: [a]}, bake: 5m, thin_evidence: accept}
+    - {name: canary, select: {agents: [a]}, bake: 5m, thin_evidence: accept}
     - {name: rest, select: rest, bake: 10m, thin_evidence: accept}
 ";
     const RELEASE: &str = "version: 1\nrelease: v2\nset: {command: [agent, --new]}\n";

@@ -1,5 +1,7 @@
 //! A few dozen seeds of every scenario with a small fleet; `cargo xtask sim` runs the whole one.
 
+mod simulate;
+
 use bellwether_sim::{Campaign, Death, End, Job, PLAYS, Party, SCENARIOS, Scenario, Simulator};
 
 fn run(scenario: &'static Scenario, seeds: std::ops::Range<u64>, agents: usize) -> Vec<bellwether_sim::Outcome> {
