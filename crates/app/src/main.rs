@@ -15,6 +15,7 @@ mod load;
 mod output;
 mod runtime;
 mod sim_ollama;
+mod simulate;
 mod supervisor;
 mod usage;
 mod view;

@@ -8,7 +8,7 @@ use std::{
 
 use bellwether_core::{
     port::{driver, gateway},
-    rollout::{Controller, Event, FleetAgent},
+    rollout::{Controller, Event, FleetAgent, Lookout},
     spec::Spec,
     time::ClockWatch,
 };
@@ -117,6 +117,7 @@ async fn controller(config: Config, shutdown: CancellationToken) -> Result<(), E
         shared,
         pace: Pace::new(std::time::Instant::now()),
         last_second: 0,
+        lookout: Lookout::new(clock.now().mono),
     };
     reactor.run(shutdown).await
 }

@@ -655,6 +655,27 @@ const CODES: &[(&str, &str)] = &[
          People are told apart by the name that they give (`--by`, by default $USER). Have somebody else approve it; to \
          reject it, or to roll back, nobody else is needed.",
     ),
+    (
+        "BW0440",
+        "`simulate --rate` is how many tasks a second come in, all agents together: a number above 0, up to 10,000.",
+    ),
+    (
+        "BW0441",
+        "In `simulate` one revision is rolled out, and at most one thing can be wrong with it: with two, nobody could tell \
+         which of them a trigger saw. Faults of the rest, such as deaths or crashes of the controller, can be added to it.",
+    ),
+    (
+        "BW0442",
+        "The phase in `--fault KIND@phaseN` is counted from 1, as the fleet file lists them. A phase whose agents the release \
+         does not change is left out of the rollout.",
+    ),
+    (
+        "BW0443",
+        "A simulated run broke one of the promises that must hold at every moment: one holder of an agent's traffic, no \
+         task lost or completed twice, memory below the ledger's ceiling, a batch never half swapped, replayed state equal to \
+         live state, and an end within a bound. That is a bug of Bellwether and not of the fleet file. Fleet file, release \
+         file and seed are enough to have it again.",
+    ),
 ];
 
 #[cfg(test)]

@@ -11,13 +11,18 @@ use bellwether_core::{
     traffic::TaskId,
 };
 
-#[derive(Default)]
 pub(crate) struct Driver {
+    /// The process that it runs in, the supervisor's, is there.
+    pub(crate) up: bool,
+    /// Counts processes.
+    pub(crate) life: u64,
     running: BTreeMap<InstanceId, Process>,
     /// The newest decision about each instance, those that have ended included.
     seen: BTreeMap<InstanceId, Generation>,
     /// Could not be started, however often it is tried.
     pub(crate) unstartable: BTreeSet<InstanceId>,
+    /// Ended, and a driver that lies says that they run.
+    pub(crate) ghosts: BTreeSet<InstanceId>,
     memory_bytes: u64,
     pub(crate) memory_peak_bytes: u64,
 }
@@ -34,6 +39,14 @@ pub(crate) struct Process {
     pub(crate) frozen: bool,
     /// It was asked to end and takes nothing new.
     pub(crate) stopping: bool,
+    /// It is on the driver's record, so that the next driver knows it.
+    pub(crate) recorded: bool,
+    /// A driver that lies says that it does not run.
+    pub(crate) denied: bool,
+    /// It was ended for using more memory than it may.
+    pub(crate) out_of_memory: bool,
+    /// Tasks that it works on at once.
+    pub(crate) places: u32,
     pub(crate) work: Vec<TaskId>,
     /// A request for a task is on its way.
     pub(crate) asks: bool,
@@ -65,6 +78,21 @@ pub(crate) enum Way {
     Ended,
     Unknown,
     Stale,
+}
+
+impl Default for Driver {
+    fn default() -> Self {
+        Self {
+            up: true,
+            life: 0,
+            running: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            unstartable: BTreeSet::new(),
+            ghosts: BTreeSet::new(),
+            memory_bytes: 0,
+            memory_peak_bytes: 0,
+        }
+    }
 }
 
 impl Driver {
@@ -110,6 +138,27 @@ impl Driver {
         self.running.iter().map(|(&instance, process)| (instance, process))
     }
 
+    /// What an earlier driver started and did not live to record.
+    pub(crate) fn unrecorded(&self) -> Vec<InstanceId> {
+        self.running.iter().filter(|(_, process)| !process.recorded).map(|(&instance, _)| instance).collect()
+    }
+
+    /// It was never on record: its number is free for another attempt.
+    pub(crate) fn forget(&mut self, instance: InstanceId) {
+        self.seen.remove(&instance);
+    }
+
+    /// What it answers to who asks what runs.
+    pub(crate) fn observed(&self) -> BTreeSet<InstanceId> {
+        let running = self.running.iter().filter(|(_, process)| !process.denied).map(|(&instance, _)| instance);
+        running.chain(self.ghosts.iter().copied()).collect()
+    }
+
+    /// What these use together, as far as they run.
+    pub(crate) fn bytes_of<'i>(&self, instances: impl Iterator<Item = &'i InstanceId>) -> u64 {
+        instances.filter_map(|instance| self.running.get(instance)).map(|process| process.bytes).sum()
+    }
+
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
@@ -119,13 +168,5 @@ impl Process {
     /// It can be given traffic and will do something with it.
     pub(crate) fn serves(&self) -> bool {
         self.polled && !self.frozen && !self.stopping
-    }
-
-    /// Tasks that it works on at once: the synchronous base takes one.
-    pub(crate) fn places(&self) -> u32 {
-        match self.side {
-            Side::Blue => 1,
-            Side::Green => 3,
-        }
     }
 }

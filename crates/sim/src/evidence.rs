@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bellwether_core::{
     analysis::{self, AgentUsage, Baseline, GateReport, JudgeInput, Looks},
     id::{AgentName, AgentType, ModelName, Side},
-    observation::{Cell, Second, Signs, Tasks},
+    observation::{Calls, Cell, Pushes, Second, Signs, Tasks},
     rollout::{Rollout, Window},
     time::{Millis, Nanos, UnixMillis},
+    traffic::{Outcome, Streaks},
 };
 
 /// Between two samples of memory and CPU.
@@ -21,11 +22,18 @@ pub(crate) struct Evidence {
     away: BTreeMap<u64, u32>,
     /// From which second on who was served by which side.
     serving: BTreeMap<u64, Vec<(AgentName, Side)>>,
+    streaks: Streaks,
 }
 
 impl Evidence {
     pub(crate) fn new(types: BTreeMap<AgentName, AgentType>) -> Self {
-        Self { types, seconds: BTreeMap::new(), away: BTreeMap::new(), serving: BTreeMap::new() }
+        Self {
+            types,
+            seconds: BTreeMap::new(),
+            away: BTreeMap::new(),
+            serving: BTreeMap::new(),
+            streaks: Streaks::default(),
+        }
     }
 
     /// The number of the last second that is over.
@@ -35,6 +43,43 @@ impl Evidence {
 
     pub(crate) fn tasks(&mut self, now: Nanos, agent: &AgentName, drawn: Side, served: Side) -> &mut Tasks {
         &mut self.cell(now, agent, drawn, served).tasks
+    }
+
+    /// How a task ended that is counted already; `empty` says that its result carried nothing.
+    pub(crate) fn outcome(
+        &mut self,
+        (now, drawn, served): (Nanos, Side, Side),
+        agent: &AgentName,
+        outcome: Option<Outcome>,
+        empty: bool,
+    ) {
+        let mut signs = std::mem::take(&mut self.cell(now, agent, drawn, served).signs);
+        signs.empty += u64::from(empty);
+        if let Some(outcome) = outcome {
+            self.streaks.count(agent, served, outcome, &mut signs);
+        }
+        self.cell(now, agent, drawn, served).signs = signs;
+    }
+
+    /// The record of a second as it is closed. `silent` says who has shown nothing for how many milliseconds.
+    pub(crate) fn second(
+        &self,
+        number: u64,
+        at: UnixMillis,
+        silent: &[(AgentName, Side, u64)],
+        model_server_is_down: bool,
+    ) -> Second {
+        let mut cells = self.seconds.get(&number).cloned().unwrap_or_default();
+        for (agent, side, millis) in silent {
+            let cell = cells.entry((agent.clone(), *side, *side)).or_insert_with(|| nothing(agent, *side, *side));
+            (cell.signs.stalled_ms, cell.signs.quiet_ms) = (*millis, *millis);
+        }
+        for cell in cells.values_mut() {
+            cell.signs.streak = self.streaks.failures(&cell.agent, cell.served);
+        }
+        let cells = cells.into_values().collect();
+        let probes_failed = u32::from(model_server_is_down);
+        Second { number, at, cells, probes: 1, probes_failed, ..Second::default() }
     }
 
     pub(crate) fn call(&mut self, now: Nanos, agent: &AgentName, side: Side, service: Millis) {
@@ -109,16 +154,20 @@ impl Evidence {
 
     fn cell(&mut self, now: Nanos, agent: &AgentName, drawn: Side, served: Side) -> &mut Cell {
         let cells = self.seconds.entry(Self::last_second(now) + 1).or_default();
-        cells.entry((agent.clone(), drawn, served)).or_insert_with(|| Cell {
-            signs: Signs::default(),
-            agent: agent.clone(),
-            model: ModelName::new("any"),
-            drawn,
-            served,
-            tasks: Tasks::default(),
-            calls: bellwether_core::observation::Calls::default(),
-            pushes: bellwether_core::observation::Pushes::default(),
-        })
+        cells.entry((agent.clone(), drawn, served)).or_insert_with(|| nothing(agent, drawn, served))
+    }
+}
+
+fn nothing(agent: &AgentName, drawn: Side, served: Side) -> Cell {
+    Cell {
+        signs: Signs::default(),
+        agent: agent.clone(),
+        model: ModelName::new("any"),
+        drawn,
+        served,
+        tasks: Tasks::default(),
+        calls: Calls::default(),
+        pushes: Pushes::default(),
     }
 }
 

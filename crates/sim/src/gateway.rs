@@ -14,6 +14,8 @@ use bellwether_core::{
 pub(crate) struct Gateway {
     pub(crate) traffic: Traffic,
     pub(crate) up: bool,
+    /// Counts processes.
+    pub(crate) life: u64,
     /// When the machine asked to be woken.
     pub(crate) wakes_at: Option<bellwether_core::time::Nanos>,
     store: Snapshot,
@@ -29,7 +31,7 @@ pub(crate) struct Gateway {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Intent {
-    Enrol { instance: InstanceId, agent: AgentName, side: Side },
+    Enrol { cards: Vec<(InstanceId, AgentName, Side)> },
     CutOver { generation: Generation, moves: Vec<Move>, drain: Millis, revoke: bool },
     Lost { instance: InstanceId, asked: bool },
     Retire { instances: Vec<InstanceId> },
@@ -44,6 +46,7 @@ impl Gateway {
         Self {
             traffic: Traffic::new(spec.tasks.clone(), agents.clone()),
             up: true,
+            life: 0,
             wakes_at: None,
             store: Snapshot::default(),
             archive: BTreeMap::new(),
@@ -75,12 +78,19 @@ impl Gateway {
         self.types.get(agent).map(|(_, model)| model)
     }
 
-    /// The process is killed and another one goes on from the store.
+    /// The process is gone, and with it what it had not stored.
+    pub(crate) fn die(&mut self, now: Now) {
+        self.up = false;
+        self.life += 1;
+        self.wakes_at = None;
+        self.polled.clear();
+        self.traffic = Traffic::restore(self.policy.clone(), self.agents.clone(), self.store.clone(), now);
+    }
+
+    /// Another one goes on from the store.
     pub(crate) fn restart(&mut self, now: Now) {
         self.traffic = Traffic::restore(self.policy.clone(), self.agents.clone(), self.store.clone(), now);
         self.up = true;
-        self.wakes_at = None;
-        self.polled.clear();
     }
 
     /// Stored before anything acts on it.

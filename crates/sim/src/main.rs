@@ -1,31 +1,17 @@
-//! `bellwether-sim`: many seeds of every scenario on all cores, one line per scenario.
+//! `bellwether-sim`: many seeds of every scenario, or every place where somebody can die, on all cores.
+
+mod args;
+mod report;
 
 use std::{
     io::Write,
     process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use bellwether_sim::{End, Failure, Job, Outcome, SCENARIOS, Scenario, Simulator, Unplannable};
-
-const USAGE: &str = "\
-bellwether-sim: rollouts of the example fleet in a simulated world
-
-  --seeds N        seeds for each scenario (default 20)
-  --seed S         this seed only
-  --scenario NAME  this scenario only
-  --agents N       of the example's 131 agents (default all)
-  --verbose        tell everything that happens; needs --seed and --scenario
-";
-
-struct Options {
-    seeds: u64,
-    seed: Option<u64>,
-    scenario: Option<&'static Scenario>,
-    agents: usize,
-    verbose: bool,
-}
+use args::{Options, USAGE};
+use bellwether_sim::{Campaign, Failure, Job, Outcome, PLAYS, SCENARIOS, Scenario, Simulator, Trials, Unplannable};
 
 fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
@@ -39,7 +25,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    let simulator = Simulator::default();
+    let failed = match options.crash_points {
+        _ if options.verbose => tell_one(&simulator, &options),
+        true => crash_points(&simulator, &options),
+        false => seeds(&simulator, &options),
+    };
+    match failed {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(unplannable) => {
@@ -49,78 +41,79 @@ fn main() -> ExitCode {
     }
 }
 
-impl Options {
-    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut options = Self { seeds: 20, seed: None, scenario: None, agents: 131, verbose: false };
-        while let Some(argument) = arguments.next() {
-            let mut number = |name: &str| {
-                let value = arguments.next().unwrap_or_default();
-                value.parse::<u64>().map_err(|_| format!("{name} wants a number, not {value:?}"))
-            };
-            match argument.as_str() {
-                "--seeds" => options.seeds = number("--seeds")?,
-                "--seed" => options.seed = Some(number("--seed")?),
-                "--agents" => options.agents = usize::try_from(number("--agents")?).unwrap_or(usize::MAX),
-                "--scenario" => {
-                    let name = arguments.next().unwrap_or_default();
-                    let known: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-                    let unknown = || format!("there is no scenario {name:?}; there are {}", known.join(", "));
-                    options.scenario = Some(Scenario::named(&name).ok_or_else(unknown)?);
-                }
-                "--verbose" => options.verbose = true,
-                "--help" | "-h" => return Ok(None),
-                other => return Err(format!("{other:?} is not known")),
-            }
-        }
-        if options.verbose && (options.seed.is_none() || options.scenario.is_none()) {
-            return Err("--verbose needs --seed and --scenario".into());
-        }
-        Ok(Some(options))
-    }
-}
+const AGENTS: usize = 131;
+/// Few enough that every place can be tried.
+const AGENTS_OF_PLAYS: usize = 8;
 
 /// How many runs failed.
-fn run(options: &Options) -> Result<usize, Unplannable> {
-    let simulator = Simulator::default();
-    if options.verbose {
-        return tell_one(&simulator, options);
-    }
-    let seeds: Vec<u64> = options.seed.map_or_else(|| (1..=options.seeds).collect(), |seed| vec![seed]);
+fn seeds(simulator: &Simulator, options: &Options) -> Result<usize, Unplannable> {
+    let agents = options.agents.unwrap_or(AGENTS);
     let scenarios: Vec<&'static Scenario> =
         options.scenario.map_or_else(|| SCENARIOS.iter().collect(), |scenario| vec![scenario]);
-    println!(
-        "{:<14} {:>5} {:>9} {:>11} {:>9} {:>8} {:>9} {:>11} {:>9}",
-        "scenario", "runs", "completed", "rolled back", "attention", "crashes", "hours p50", "unavailable", "wall"
-    );
-    let (mut passed, mut failed) = (0, 0);
-    for scenario in scenarios {
+    let turns = if options.each { 1 } else { scenarios.len() as u64 };
+    let (began, mut passed, mut failed) = (Instant::now(), 0, 0);
+    report::head();
+    for (turn, scenario) in (1..).zip(scenarios) {
         let began = Instant::now();
-        let jobs: Vec<Job> = seeds.iter().map(|&seed| Job { scenario, seed, agents: options.agents }).collect();
-        let results = all(&simulator, &jobs)?;
-        let (outcomes, failures): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-        let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
-        let failures: Vec<Failure> = failures.into_iter().filter_map(Result::err).collect();
-        print_row(scenario, &outcomes, failures.len(), began.elapsed());
-        failures.iter().take(3).for_each(|failure| print_failure(failure, options.agents));
-        if failures.len() > 3 {
-            println!("  … and {} more failures of this scenario", failures.len() - 3);
-        }
+        let all = 1..=options.seeds;
+        let seeds: Vec<u64> = match options.seed {
+            Some(seed) => vec![seed],
+            None => all.filter(|seed| options.each || seed % turns == turn % turns).collect(),
+        };
+        let job = |&seed: &u64| Job { scenario, seed, agents, deaths: Vec::new() };
+        let jobs: Vec<Job> = seeds.iter().map(job).collect();
+        let (outcomes, failures) = play(simulator, &jobs)?;
+        report::row(scenario, &outcomes, failures.len(), began.elapsed());
+        report::failures(&failures);
         passed += outcomes.len();
         failed += failures.len();
     }
-    println!("{passed} passed, {failed} failed");
+    report::sum(passed, failed, began.elapsed());
+    Ok(failed)
+}
+
+fn crash_points(simulator: &Simulator, options: &Options) -> Result<usize, Unplannable> {
+    let agents = options.agents.unwrap_or(AGENTS_OF_PLAYS);
+    let seed = options.seed.unwrap_or(1);
+    let plays: Vec<&'static Scenario> = options.play.map_or_else(|| PLAYS.iter().collect(), |play| vec![play]);
+    let (began, mut passed, mut failed) = (Instant::now(), 0, 0);
+    report::points_head();
+    for play in plays {
+        let began = Instant::now();
+        let campaign = Campaign { play, agents, seed, sample: options.sample, twice: options.twice };
+        let trials = if options.dies.is_empty() {
+            campaign.trials(simulator)?
+        } else {
+            let job = Job { scenario: play, seed, agents, deaths: options.dies.clone() };
+            Ok(Trials { spots: 0, possible: 1, jobs: vec![job] })
+        };
+        let trials = match trials {
+            Ok(trials) => trials,
+            Err(violation) => {
+                println!("{}: FAILED although nobody died: {violation}", play.name);
+                failed += 1;
+                continue;
+            }
+        };
+        let (outcomes, failures) = self::play(simulator, &trials.jobs)?;
+        report::points_row(play, &trials, &outcomes, failures.len(), began.elapsed());
+        report::failures(&failures);
+        passed += outcomes.len();
+        failed += failures.len();
+    }
+    report::sum(passed, failed, began.elapsed());
     Ok(failed)
 }
 
 /// On all cores; results in the order of the jobs.
-fn all(simulator: &Simulator, jobs: &[Job]) -> Result<Vec<Result<Outcome, Failure>>, Unplannable> {
+fn play(simulator: &Simulator, jobs: &[Job]) -> Result<(Vec<Outcome>, Vec<Failure>), Unplannable> {
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len().max(1));
-    let done = std::thread::scope(|scope| {
+    let mut done = std::thread::scope(|scope| {
         let work = || {
             let mut done = Vec::new();
             while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&index| index < jobs.len()) {
-                done.push((index, simulator.run(jobs[index])));
+                done.push((index, simulator.run(&jobs[index])));
             }
             done
         };
@@ -130,49 +123,25 @@ fn all(simulator: &Simulator, jobs: &[Job]) -> Result<Vec<Result<Outcome, Failur
             .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Vec<_>>()
     });
-    let mut done = done;
     done.sort_by_key(|(index, _)| *index);
-    done.into_iter().map(|(_, result)| result).collect()
-}
-
-fn print_row(scenario: &Scenario, outcomes: &[Outcome], failed: usize, wall: Duration) {
-    let count = |end| outcomes.iter().filter(|outcome| outcome.end == end).count();
-    let mut took: Vec<f64> = outcomes.iter().map(|outcome| outcome.took.as_secs_f64() / 3600.0).collect();
-    took.sort_by(f64::total_cmp);
-    let median = took.get(took.len() / 2).copied().unwrap_or(0.0);
-    let unavailable: f64 = outcomes.iter().map(|outcome| outcome.unavailable.as_secs_f64()).sum();
-    println!(
-        "{:<14} {:>5} {:>9} {:>11} {:>9} {:>8} {:>9.1} {:>10.0}s {:>8.1}s{}",
-        scenario.name,
-        outcomes.len() + failed,
-        count(End::Committed),
-        count(End::RolledBack),
-        outcomes.iter().filter(|outcome| outcome.needed_attention).count(),
-        outcomes.iter().map(|outcome| outcome.crashes).sum::<u64>(),
-        median,
-        unavailable,
-        wall.as_secs_f64(),
-        if failed > 0 { format!("  {failed} FAILED") } else { String::new() },
-    );
-    std::io::stdout().flush().ok();
-}
-
-fn print_failure(failure: &Failure, agents: usize) {
-    let Failure { job, violation, last } = failure;
-    println!("\nFAILED  seed {}, scenario {}: {violation}", job.seed, job.scenario.name);
-    for line in last {
-        println!("  {line}");
+    let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
+    for (_, result) in done {
+        match result? {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(failure) => failures.push(failure),
+        }
     }
-    let agents = if agents == 131 { String::new() } else { format!(" --agents {agents}") };
-    println!("again with: cargo xtask sim --seed {} --scenario {}{agents}\n", job.seed, job.scenario.name);
+    Ok((outcomes, failures))
 }
 
 fn tell_one(simulator: &Simulator, options: &Options) -> Result<usize, Unplannable> {
-    let (Some(seed), Some(scenario)) = (options.seed, options.scenario) else { return Ok(0) };
+    let Some(scenario) = options.scenario.or(options.play) else { return Ok(0) };
+    let of_all = if options.crash_points { AGENTS_OF_PLAYS } else { AGENTS };
+    let (seed, agents) = (options.seed.unwrap_or(1), options.agents.unwrap_or(of_all));
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let job = Job { scenario, seed, agents: options.agents };
+    let job = Job { scenario, seed, agents, deaths: options.dies.clone() };
     // A reader that went away, as `head` does, ends nothing but the telling.
-    let result = simulator.tell(job, &mut |line| drop(writeln!(out, "{line}")))?;
+    let result = simulator.tell(&job, &mut |line| drop(writeln!(out, "{line}")))?;
     let (line, failed) = match result {
         Ok(outcome) => (format!("{outcome:?}\n1 passed, 0 failed"), 0),
         Err(violation) => (format!("{violation}\n0 passed, 1 failed"), 1),

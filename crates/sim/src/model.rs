@@ -1,4 +1,4 @@
-//! The one model server: two slots, one model in memory, first come first served.
+//! The one model server: a few slots, one model in memory, first come first served.
 
 use std::collections::VecDeque;
 
@@ -8,15 +8,10 @@ use bellwether_core::{
     traffic::TaskId,
 };
 
-use crate::chance::Chance;
+use crate::{chance::Chance, fleet::Pace};
 
-/// Calls that are worked on at once (R56).
-pub(crate) const SLOTS: usize = 2;
-const LOAD: Millis = Millis(1500);
-const GENERATION: Millis = Millis(4000);
-
-#[derive(Default)]
 pub(crate) struct ModelServer {
+    pace: Pace,
     waiting: VecDeque<Call>,
     busy: usize,
     loaded: Option<ModelName>,
@@ -30,20 +25,24 @@ pub(crate) struct Call {
 }
 
 impl ModelServer {
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self { pace, waiting: VecDeque::new(), busy: 0, loaded: None }
+    }
+
     pub(crate) fn ask(&mut self, call: Call) {
         self.waiting.push_back(call);
     }
 
     /// The next call that a slot is free for, and how long it takes.
     pub(crate) fn begin(&mut self, chance: &mut Chance) -> Option<(Call, Millis)> {
-        if self.busy >= SLOTS {
+        if self.busy >= self.pace.slots {
             return None;
         }
         let call = self.waiting.pop_front()?;
         self.busy += 1;
-        let load = if self.loaded.as_ref() == Some(&call.model) { Millis::ZERO } else { LOAD };
+        let load = if self.loaded.as_ref() == Some(&call.model) { Millis::ZERO } else { self.pace.load };
         self.loaded = Some(call.model.clone());
-        Some((call, load + chance.log_normal(GENERATION, 0.5)))
+        Some((call, load + chance.log_normal(self.pace.call, 0.5)))
     }
 
     pub(crate) fn end(&mut self) {

@@ -14,20 +14,25 @@ use crate::{
     fleet::{Fleet, Unplannable},
     referee::Violation,
     scenario::{Expect, Scenario},
-    world::{Happening, World},
+    world::{
+        Happening, World,
+        deaths::{Death, Deaths, Spot},
+    },
 };
 
 /// Runs jobs; the plans that they share are made once.
 #[derive(Default)]
 pub struct Simulator {
-    fleets: Mutex<BTreeMap<(usize, bool), Arc<Fleet>>>,
+    fleets: Mutex<BTreeMap<(usize, bool, bool), Arc<Fleet>>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Job {
     pub scenario: &'static Scenario,
     pub seed: u64,
     pub agents: usize,
+    /// Who dies at which places, besides what the scenario brings.
+    pub deaths: Vec<Death>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +72,7 @@ pub struct Failure {
 const SHOWN: u64 = 20;
 
 impl Simulator {
-    pub fn run(&self, job: Job) -> Result<Result<Outcome, Failure>, Unplannable> {
+    pub fn run(&self, job: &Job) -> Result<Result<Outcome, Failure>, Unplannable> {
         let fleet = self.fleet(job)?;
         let (violation, happened) = match play(&fleet, job, &mut |_, _| {}) {
             Ok(outcome) => return Ok(Ok(outcome)),
@@ -84,22 +89,36 @@ impl Simulator {
         if again.as_deref() != Some(&violation.to_string()) {
             last.push_back(format!("the second run ended in another way, which is a bug of the simulator: {again:?}"));
         }
-        Ok(Err(Failure { job, violation, last: last.into() }))
+        Ok(Err(Failure { job: job.clone(), violation, last: last.into() }))
     }
 
     /// The same, telling everything.
-    pub fn tell(&self, job: Job, tell: &mut dyn FnMut(String)) -> Result<Result<Outcome, Violation>, Unplannable> {
+    pub fn tell(&self, job: &Job, tell: &mut dyn FnMut(String)) -> Result<Result<Outcome, Violation>, Unplannable> {
         let fleet = self.fleet(job)?;
         Ok(play(&fleet, job, &mut |world, happening| tell(told(world, happening))).map_err(|(violation, _)| violation))
     }
 
-    fn fleet(&self, job: Job) -> Result<Arc<Fleet>, Unplannable> {
+    /// The places that a run of this scenario passes when nobody dies at any of them.
+    pub fn spots(&self, job: &Job) -> Result<Result<Vec<Spot>, Violation>, Unplannable> {
+        let fleet = self.fleet(job)?;
+        let mut world = World::new(&fleet, *job.scenario, job.seed, Deaths::that_counts());
+        loop {
+            match world.next(&mut |_, _| {}) {
+                Ok(Some(())) => {}
+                Ok(None) => break,
+                Err(violation) => return Ok(Err(violation)),
+            }
+        }
+        Ok(world.check_the_end().map(|()| world.into_deaths().into_spots()))
+    }
+
+    fn fleet(&self, job: &Job) -> Result<Arc<Fleet>, Unplannable> {
         let mut fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (job.agents, job.scenario.scarce_memory);
+        let key = (job.agents, job.scenario.scarce_memory, job.scenario.brisk);
         if let Some(fleet) = fleets.get(&key) {
             return Ok(fleet.clone());
         }
-        let fleet = Arc::new(Fleet::new(job.agents, job.scenario.scarce_memory)?);
+        let fleet = Arc::new(Fleet::new(job.agents, job.scenario.scarce_memory, job.scenario.brisk)?);
         fleets.insert(key, fleet.clone());
         Ok(fleet)
     }
@@ -107,8 +126,8 @@ impl Simulator {
 
 type Teller<'a> = dyn FnMut(&World, &Happening) + 'a;
 
-fn play(fleet: &Fleet, job: Job, tell: &mut Teller<'_>) -> Result<Outcome, (Violation, u64)> {
-    let mut world = World::new(fleet, job.scenario, job.seed);
+fn play(fleet: &Fleet, job: &Job, tell: &mut Teller<'_>) -> Result<Outcome, (Violation, u64)> {
+    let mut world = World::new(fleet, *job.scenario, job.seed, Deaths::at(&job.deaths));
     let mut needed_attention = false;
     loop {
         let next = world.next(tell).map_err(|violation| (violation, world.happened))?;
@@ -156,6 +175,10 @@ fn expected(world: &World, scenario: &Scenario, needed_attention: bool) -> Resul
         Expect::Any => true,
         Expect::CommittedOrFalseAlarm => rollout.state == State::Committed || by_gate,
         Expect::RolledBack => rollout.state == State::RolledBack && !needed_attention,
+        Expect::CommittedOrRefused => matches!(rollout.state, State::Committed | State::PreflightFailed),
+        Expect::RolledBackOrRefused => {
+            matches!(rollout.state, State::RolledBack | State::PreflightFailed) && !needed_attention
+        }
     };
     if met {
         return Ok(());

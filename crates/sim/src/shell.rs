@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bellwether_core::{
     id::RolloutId,
-    rollout::{Command, Controller, Event, Refusal, State, Step},
+    rollout::{Command, Controller, Event, Lookout, Refusal, State, Step},
     time::{Millis, Nanos, Now, UnixMillis},
 };
 
@@ -15,7 +15,7 @@ pub(crate) struct Shell {
     /// Fed from the journal alone, a few events at a time.
     shadow: Controller,
     shadowed: usize,
-    journal: Vec<(Now, Event)>,
+    journal: Journal,
     pub(crate) up: bool,
     /// Counts processes. What was meant for an earlier one does not reach a later one.
     pub(crate) life: u64,
@@ -25,10 +25,28 @@ pub(crate) struct Shell {
     pub(crate) wall_ahead: i64,
     /// It looks at the world; what comes meanwhile waits.
     pub(crate) looking: bool,
+    /// It writes its journal until then; what comes meanwhile waits, and is taken together.
+    pub(crate) busy_until: Nanos,
+    /// It will take what waits as soon as it can.
+    pub(crate) woken: bool,
     pub(crate) inbox: VecDeque<Event>,
     pub(crate) tick_at: Option<Nanos>,
     /// For when ticks of this process are on the agenda already.
     pub(crate) ticks: BTreeSet<Nanos>,
+    pub(crate) lookout: Lookout,
+    /// For when its next look is on the agenda.
+    pub(crate) glance_at: Option<Nanos>,
+}
+
+/// What is written, transaction by transaction.
+#[derive(Default)]
+struct Journal {
+    records: Vec<(Now, Event)>,
+    /// Records that are durable, as far as the disk says, and those that were before the last transaction.
+    committed: usize,
+    before: usize,
+    /// Records that somebody outside knows of: a command that followed from them has left, or a person was answered.
+    released: usize,
 }
 
 /// Events between two comparisons of the live state with the replayed one.
@@ -41,15 +59,19 @@ impl Shell {
             machine: Controller::default(),
             shadow: Controller::default(),
             shadowed: 0,
-            journal: Vec::new(),
+            journal: Journal::default(),
             up: true,
             life: 0,
             origin: Nanos(0),
             wall_ahead: 0,
             looking: false,
+            busy_until: Nanos(0),
+            woken: false,
             inbox: VecDeque::new(),
             tick_at: None,
             ticks: BTreeSet::new(),
+            lookout: Lookout::new(Nanos(0)),
+            glance_at: None,
         }
     }
 
@@ -64,7 +86,7 @@ impl Shell {
         self.machine.next_timeout().map(|at| Nanos(at.0 + self.origin.0) + Millis(1))
     }
 
-    /// Takes one event and makes it durable.
+    /// Takes one event into the transaction that is open.
     pub(crate) fn step(&mut self, now: Nanos, event: Event) -> Result<Result<Vec<Command>, Refusal>, Violation> {
         let now = self.clock(now);
         let before = self.machine.generation();
@@ -73,7 +95,7 @@ impl Shell {
             Ok(commands) => commands,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.journal.push((now, event));
+        self.journal.records.push((now, event));
         if self.machine.generation() < before {
             let after = self.machine.generation();
             return violated("the generation grows", format!("the controller went from {before} to {after}"));
@@ -85,9 +107,6 @@ impl Shell {
         {
             return violated("nothing goes forward in a freeze", format!("{stood:?} became {:?}", self.stage()));
         }
-        if self.journal.len() - self.shadowed >= COMPARE_EVERY {
-            self.compare()?;
-        }
         Ok(Ok(commands))
     }
 
@@ -95,22 +114,54 @@ impl Shell {
         self.machine.rollout().map(|rollout| (rollout.id, rollout.state))
     }
 
-    /// The process is gone. Nothing but the journal is left.
+    /// Makes durable what was taken since the last time.
+    pub(crate) fn commit(&mut self) -> Result<(), Violation> {
+        (self.journal.before, self.journal.committed) = (self.journal.committed, self.journal.records.len());
+        if self.journal.committed - self.shadowed >= COMPARE_EVERY {
+            self.compare()?;
+        }
+        Ok(())
+    }
+
+    /// What follows from the records up to here leaves the process.
+    pub(crate) fn release(&mut self) {
+        self.journal.released = self.journal.committed;
+    }
+
+    /// The process is gone. Nothing but what was committed is left.
     pub(crate) fn die(&mut self) {
+        self.journal.records.truncate(self.journal.committed);
         self.up = false;
         self.looking = false;
+        self.woken = false;
         self.life += 1;
         self.inbox.clear();
         self.tick_at = None;
+        self.glance_at = None;
         self.ticks.clear();
+    }
+
+    /// The disk did not keep the last transaction, whatever it said.
+    pub(crate) fn tear_tail(&mut self) {
+        self.journal.committed = self.journal.before;
+        self.journal.records.truncate(self.journal.committed);
+        if self.shadowed > self.journal.committed {
+            (self.shadow, self.shadowed) = (Controller::default(), 0);
+        }
     }
 
     /// Another process replays the journal.
     pub(crate) fn come_back(&mut self, now: Nanos) -> Result<(), Violation> {
-        self.compare()?;
+        if self.journal.released > self.journal.committed {
+            let lost = self.journal.released - self.journal.committed;
+            return violated("what was acted on is in the journal", format!("{lost} events are lost"));
+        }
+        self.replay()?;
         self.machine = self.by_snapshot()?;
         self.up = true;
         self.origin = now;
+        self.busy_until = now;
+        self.lookout = Lookout::new(self.clock(now).mono);
         Ok(())
     }
 
@@ -126,22 +177,27 @@ impl Shell {
 
     /// What was journaled gives the state that lives.
     pub(crate) fn compare(&mut self) -> Result<(), Violation> {
-        for (now, event) in &self.journal[self.shadowed..] {
+        self.replay()?;
+        if self.shadow == self.machine {
+            return Ok(());
+        }
+        violated("replayed state equals live state", format!("after {} events", self.journal.committed))
+    }
+
+    fn replay(&mut self) -> Result<(), Violation> {
+        for (now, event) in &self.journal.records[self.shadowed..self.journal.committed] {
             if let Err(refusal) = self.shadow.step(*now, event.clone()) {
                 return violated("what is in the journal can be replayed", refusal.to_string());
             }
         }
-        self.shadowed = self.journal.len();
-        if self.shadow == self.machine {
-            return Ok(());
-        }
-        violated("replayed state equals live state", format!("after {} events", self.journal.len()))
+        self.shadowed = self.journal.committed;
+        Ok(())
     }
 
     /// The whole journal once more, through the text that it is stored as.
     pub(crate) fn compare_from_text(&self) -> Result<(), Violation> {
         let mut replayed = Controller::default();
-        for (now, event) in &self.journal {
+        for (now, event) in &self.journal.records {
             let stored = serde_json::to_string(event).and_then(|text| serde_json::from_str::<Event>(&text));
             match stored {
                 Ok(stored) => drop(replayed.step(*now, stored)),
@@ -152,5 +208,78 @@ impl Shell {
             return Ok(());
         }
         violated("replayed state equals live state", "after the journal was written and read")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_core::{rollout::FleetAgent, spec::Delivery};
+
+    use super::*;
+
+    fn declared() -> Event {
+        let agent = FleetAgent {
+            name: "a".into(),
+            agent_type: "worker".into(),
+            revision: "v1".into(),
+            http: false,
+            delivery: Delivery::Pull,
+            boot: Millis(1000),
+            drain: Millis(1000),
+        };
+        Event::FleetDeclared { agents: vec![agent] }
+    }
+
+    fn with_one_transaction() -> Shell {
+        let mut shell = Shell::new();
+        shell.step(Nanos(0), declared()).unwrap().unwrap();
+        shell.commit().unwrap();
+        shell
+    }
+
+    #[test]
+    fn a_tail_that_nobody_knows_of_may_be_lost() {
+        let mut shell = with_one_transaction();
+        shell.tear_tail();
+        shell.die();
+        shell.come_back(Nanos(5)).unwrap();
+        assert!(!shell.machine.is_declared());
+    }
+
+    #[test]
+    fn a_tail_that_was_acted_on_may_not() {
+        let mut shell = with_one_transaction();
+        shell.release();
+        shell.tear_tail();
+        shell.die();
+        let violation = shell.come_back(Nanos(5)).unwrap_err();
+        assert_eq!(violation.invariant, "what was acted on is in the journal");
+    }
+
+    #[test]
+    fn an_open_transaction_is_lost_as_a_whole() {
+        let mut shell = with_one_transaction();
+        shell.release();
+        shell.step(Nanos(1), Event::Tick).unwrap().unwrap();
+        shell.step(Nanos(2), Event::Tick).unwrap().unwrap();
+        shell.die();
+        shell.come_back(Nanos(5)).unwrap();
+        assert_eq!(shell.journal.records.len(), 1);
+    }
+
+    #[test]
+    fn a_state_that_no_journal_gives_is_found() {
+        let mut shell = with_one_transaction();
+        shell.machine = Controller::default();
+        assert_eq!(shell.compare().unwrap_err().invariant, "replayed state equals live state");
+        assert_eq!(shell.compare_from_text().unwrap_err().invariant, "replayed state equals live state");
+    }
+
+    #[test]
+    fn a_journal_that_the_machine_refuses_is_found() {
+        let mut shell = with_one_transaction();
+        shell.journal.records.push((Now::default(), declared()));
+        shell.journal.committed += 1;
+        assert_eq!(shell.compare().unwrap_err().invariant, "what is in the journal can be replayed");
     }
 }

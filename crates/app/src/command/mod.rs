@@ -15,5 +15,6 @@ pub(crate) mod restore;
 pub(crate) mod rollout;
 pub(crate) mod serve;
 pub(crate) mod sim_ollama;
+pub(crate) mod simulate;
 pub(crate) mod tasks;
 pub(crate) mod upgrade;

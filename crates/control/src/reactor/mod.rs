@@ -17,7 +17,7 @@ use bellwether_core::{
     observation::Second,
     plan::Plan,
     port::{driver::DriverEvent, gateway::GatewayEvent},
-    rollout::{Again, Command, Controller, Event, Once, Refusal, Verb},
+    rollout::{Again, Command, Controller, Event, Lookout, Once, Refusal, Verb},
     spec::Spec,
     time::{ClockWatch, Now, UnixMillis},
     watch::HealthCheck,
@@ -25,7 +25,7 @@ use bellwether_core::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::pace::Pace;
+pub(crate) use self::{look::Sight, pace::Pace};
 use crate::{
     api::{Shared, types::Started},
     bundle,
@@ -71,6 +71,8 @@ pub(crate) enum Input {
         records: Option<Vec<Second>>,
     },
     Health(HealthCheck),
+    /// A look that nobody asked for; none if it could not be taken.
+    Glanced(Option<Sight>),
 }
 
 pub(crate) struct Reactor {
@@ -105,6 +107,7 @@ pub(crate) struct Reactor {
     pub(crate) pace: Pace,
     /// The number of the last one-second record that was pushed.
     pub(crate) last_second: u64,
+    pub(crate) lookout: Lookout,
 }
 
 /// Inputs taken into one journal transaction.
@@ -142,12 +145,17 @@ impl Reactor {
             let timeout = self.machine.next_timeout().map(|at| self.clock.instant(at));
             let again = self.disk.is_behind().then(|| Instant::now() + record::TRY_AGAIN);
             let (due, again, behind) = (until(timeout), until(again), until(self.pace.wakes_at()));
+            let glance = until(Some(self.clock.instant(self.lookout.at())));
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 () = due => batch.push(Input::World(Event::Tick)),
                 () = again => {}
+                () = glance => {
+                    self.glance();
+                    continue;
+                }
                 received = self.inputs.recv_many(&mut batch, BATCH_MAX) => {
                     if received == 0 {
                         return Ok(());
@@ -197,6 +205,7 @@ impl Reactor {
                 }
                 Input::Missed { rollout, records } => self.missed(rollout, records.as_deref(), &mut decisions),
                 Input::Health(check) => self.checked(&check, &mut decisions),
+                Input::Glanced(seen) => look |= self.glanced(seen),
             }
         }
         self.record_and_act(decisions).await?;

@@ -14,6 +14,7 @@ mod fleet;
 mod freeze;
 mod once;
 mod position;
+mod lookout;
 mod preview;
 mod progress;
 pub mod reserve;
@@ -33,6 +34,7 @@ pub use controller::{Controller, Refusal};
 pub use event::{Event, FleetAgent, Only, Verb, VerbKind};
 pub use once::{BadKey, Once};
 pub use position::{NoPosition, Position};
+pub use lookout::{Doubt, Lookout};
 pub use preview::{Preview, Seated, Shift};
 pub use seat::{Is, Seat, Trial, Want};
 pub use state::{

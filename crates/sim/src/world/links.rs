@@ -6,12 +6,8 @@ use bellwether_core::{
     time::{Millis, Nanos},
 };
 
-use super::{Happening, World};
-use crate::{
-    driver::{Action, DriverCommand},
-    gateway::Intent,
-    referee::Violation,
-};
+use super::{Happening, World, deaths::Spot};
+use crate::{driver::DriverCommand, gateway::Intent, referee::Violation};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
@@ -50,11 +46,13 @@ impl Links {
 
 impl World {
     pub(super) fn send_driver(&mut self, command: DriverCommand) {
-        self.send(Link::Driver, |link| Happening::AtDriver { link, command: command.clone() });
+        let life = self.driver.life;
+        self.send(Link::Driver, |link| Happening::AtDriver { link, life, command: command.clone() });
     }
 
     pub(super) fn send_gateway(&mut self, intent: Intent) {
-        self.send(Link::Gateway, |link| Happening::AtGateway { link, intent: intent.clone() });
+        let life = self.gateway.life;
+        self.send(Link::Gateway, |link| Happening::AtGateway { link, life, intent: intent.clone() });
     }
 
     fn send(&mut self, link: Link, what: impl Fn(u64) -> Happening) {
@@ -93,8 +91,16 @@ impl World {
     fn latency(&mut self) -> (Millis, bool) {
         let faults = self.faults();
         let most = if faults { self.scenario.link_latency_max } else { Millis(3) };
-        let latency = self.chance.between(Millis(0), most);
+        let latency = self.chance.between(Millis(0), most) + self.lateness();
         (latency, faults && self.fate.hit(self.scenario.duplicated))
+    }
+
+    /// The other end answers, but not soon.
+    pub(super) fn lateness(&mut self) -> Millis {
+        if self.faults() && self.fate.hit(self.scenario.late) {
+            return self.fate.exponential(self.scenario.late_by);
+        }
+        Millis::ZERO
     }
 
     /// False for what was on a connection that is no more, unless the other end had it already.
@@ -114,7 +120,11 @@ impl World {
         if life != self.shell.life || !self.shell.up || self.links.number(link) != number {
             return Ok(());
         }
-        if link == Link::Gateway && !self.gateway.up {
+        let other_end = match link {
+            Link::Driver => self.driver.up,
+            Link::Gateway => self.gateway.up,
+        };
+        if !other_end {
             self.agenda.after(Millis(100), Happening::LinkUp { life, link, number });
             return Ok(());
         }
@@ -126,11 +136,14 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn at_driver(&mut self, link: u64, command: DriverCommand) -> Result<(), Violation> {
-        if !self.arrives(Link::Driver, link) {
+    pub(super) fn at_driver(&mut self, link: u64, life: u64, command: DriverCommand) -> Result<(), Violation> {
+        if self.driver.life != life || !self.arrives(Link::Driver, link) {
             return Ok(());
         }
-        let starts = matches!(command.action, Action::Start { .. });
-        self.drive(command, starts)
+        self.passes(Spot::DriverHeard);
+        if self.driver.life != life {
+            return Ok(());
+        }
+        self.drive(command)
     }
 }

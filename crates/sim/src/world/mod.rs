@@ -1,12 +1,18 @@
 //! The simulated world: one agenda, and what each happening does to the parts.
 
+pub(crate) mod deaths;
 mod faults;
 mod instances;
+mod lies;
 mod links;
 mod operator;
+pub(crate) mod plot;
 mod reactor;
+mod study;
 mod tasks;
 mod tryout;
+
+use std::collections::BTreeSet;
 
 use bellwether_core::{
     id::{AgentName, InstanceId, RolloutId, Side},
@@ -15,7 +21,7 @@ use bellwether_core::{
     rollout::{Event, FleetAgent, Position, State, VerbKind, Window},
     spec::{Approval, Spec},
     time::{Millis, Nanos, Now, UnixMillis},
-    traffic::TaskId,
+    traffic::{Submission, TaskId},
 };
 
 use crate::{
@@ -23,17 +29,21 @@ use crate::{
     chance::Chance,
     driver::{Driver, DriverCommand},
     evidence::Evidence,
-    fleet::Fleet,
+    fleet::{Fleet, Pace},
     gateway::{Gateway, Intent},
-    model::{Call, ModelServer, SLOTS},
+    model::{Call, ModelServer},
     referee::{Referee, Violation, violated},
     scenario::Scenario,
     shell::Shell,
+    simulate::Sickness,
 };
+use deaths::Deaths;
 use links::{Link, Links};
+pub(crate) use study::Studied;
 
 pub(crate) struct World {
-    scenario: &'static Scenario,
+    scenario: Scenario,
+    pace: Pace,
     spec: Spec,
     plan: Plan,
     declared: Vec<FleetAgent>,
@@ -41,6 +51,7 @@ pub(crate) struct World {
     chance: Chance,
     fate: Chance,
     agenda: Agenda<Happening>,
+    deaths: Deaths,
     pub(crate) shell: Shell,
     driver: Driver,
     gateway: Gateway,
@@ -54,6 +65,9 @@ pub(crate) struct World {
     faults_until: Nanos,
     pub(crate) crashes: u64,
     pub(crate) happened: u64,
+    submitted: u64,
+    sick: Option<(Sickness, BTreeSet<AgentName>)>,
+    study: Studied,
     calm_since: Option<Nanos>,
     noted: Option<State>,
     /// Where the rollout stood when somebody last looked at it.
@@ -65,10 +79,12 @@ pub(crate) enum Happening {
     /// A command reaches the driver, or an intent the gateway, over the link of this number.
     AtDriver {
         link: u64,
+        life: u64,
         command: DriverCommand,
     },
     AtGateway {
         link: u64,
+        life: u64,
         intent: Intent,
     },
     /// Reaches the controller, if it is still the one that it was meant for.
@@ -91,7 +107,18 @@ pub(crate) enum Happening {
     },
     SeesGateway {
         life: u64,
-        running: Vec<InstanceId>,
+        running: BTreeSet<InstanceId>,
+    },
+    SeesNothing {
+        life: u64,
+    },
+    /// It looks although nothing happened.
+    Glances {
+        life: u64,
+    },
+    /// It has written, and takes what waits.
+    Wakes {
+        life: u64,
     },
     Measure {
         life: u64,
@@ -118,6 +145,8 @@ pub(crate) enum Happening {
     Ends {
         instance: InstanceId,
         asked: bool,
+        /// Only if the driver of this number still lives: it was to end it.
+        killer: Option<u64>,
     },
     /// The supervisor tells the gateway that it has ended, controller or not.
     Heralded {
@@ -125,6 +154,10 @@ pub(crate) enum Happening {
         asked: bool,
     },
     Arrival,
+    /// A client submits a task again.
+    Submits {
+        submission: Submission,
+    },
     TakeOver {
         task: TaskId,
     },
@@ -142,11 +175,29 @@ pub(crate) enum Happening {
     LinkBreaks,
     GatewayDies,
     ControllerDies,
+    SupervisorDies,
+    /// The driver denies that something runs.
+    Denies,
+    Confesses {
+        instance: InstanceId,
+    },
     /// Something that the scenario knows goes wrong right now.
     Mischief,
-    GatewayComesBack,
-    ControllerComesBack,
+    GatewayComesBack {
+        life: u64,
+    },
+    ControllerComesBack {
+        life: u64,
+    },
+    SupervisorComesBack {
+        life: u64,
+    },
     Verb,
+    Plot,
+    /// It is over, and the watch sees what was in it.
+    Second {
+        number: u64,
+    },
     /// A trigger fires.
     Alarm,
     /// Blue is well again.
@@ -159,21 +210,8 @@ pub(crate) enum Happening {
     Caretaker,
 }
 
-/// Between two looks of somebody who minds the rollout.
-const CARE_EVERY: Millis = Millis::from_mins(5);
-/// Mean time between two tasks of the whole example, which keeps the slots two fifths busy, and of a few agents.
-const TASK_EVERY: Millis = Millis(7_000);
-const TASK_EVERY_OF_FEW: Millis = Millis(20_000);
-const FEW: usize = 40;
-/// Faults end at a moment within this span.
-const FAULTS_MAX: Millis = Millis::from_mins(11 * 60);
-/// From then on a rollout is over within this: all its stages, extended, and the window after it.
-const END_WITHIN: Millis = Millis::from_mins(14 * 60);
-/// Everybody is served and nothing is under way for this long at the end.
-const CALM: Millis = Millis::from_mins(3);
-
 impl World {
-    pub(crate) fn new(fleet: &Fleet, scenario: &'static Scenario, seed: u64) -> Self {
+    pub(crate) fn new(fleet: &Fleet, scenario: Scenario, seed: u64, deaths: Deaths) -> Self {
         let mut chance = Chance::new(seed);
         let mut fate = Chance::new(seed ^ 0x5eed_0ffa_7e00);
         let mut dead: Vec<AgentName> = Vec::new();
@@ -186,7 +224,12 @@ impl World {
             let agents = &fleet.spec.agents;
             unfit.push(agents[fate.below(agents.len())].name.clone());
         }
-        let faults_until = Nanos(0) + fate.between(Millis::ZERO, FAULTS_MAX);
+        if let Some((Sickness::Unfit, agents)) = &fleet.sick {
+            unfit.extend(agents.iter().cloned());
+        }
+        // In a study they go on for as long as the rollout does.
+        let most = if scenario.studied { fleet.pace.faults_max } else { Millis::ZERO };
+        let faults_until = Nanos(0) + fate.between(most, fleet.pace.faults_max);
         let types = fleet.spec.agents.iter().map(|a| (a.name.clone(), a.agent_type.clone())).collect();
         let mut plan = fleet.plan.clone();
         plan.criteria.availability_min = scenario.availability_min;
@@ -195,24 +238,30 @@ impl World {
         if scenario.verbs_every > Millis::ZERO {
             plan.phases.iter_mut().skip(1).for_each(|phase| phase.approval = Approval::Required);
         }
+        let referee = Referee::new(&plan);
         let mut world = Self {
             scenario,
+            pace: fleet.pace,
             spec: fleet.spec.clone(),
             plan,
             declared: fleet.declared(),
             agenda: Agenda::new(),
+            deaths,
             shell: Shell::new(),
             driver: Driver::default(),
             gateway: Gateway::new(&fleet.spec),
             links: Links::default(),
-            model: ModelServer::default(),
+            model: ModelServer::new(fleet.pace),
             evidence: Evidence::new(types),
-            referee: Referee::default(),
+            referee,
             dead,
             unfit,
             faults_until,
             crashes: 0,
             happened: 0,
+            submitted: 0,
+            sick: fleet.sick.clone(),
+            study: Studied::default(),
             calm_since: None,
             noted: None,
             glance: None,
@@ -229,13 +278,17 @@ impl World {
         for link in [Link::Driver, Link::Gateway] {
             self.agenda.after(Millis(20), Happening::LinkUp { life, link, number: self.links.number(link) });
         }
-        self.agenda.after(Millis::from_mins(1), Happening::Arrival);
+        self.will_glance();
+        self.agenda.after(self.pace.first_task, Happening::Arrival);
         for (every, fault) in [
             (self.scenario.death_every, Happening::Death),
             (self.scenario.link_breaks_every, Happening::LinkBreaks),
             (self.scenario.gateway_dies_every, Happening::GatewayDies),
             (self.scenario.verbs_every, Happening::Verb),
             (self.scenario.alarms_every, Happening::Alarm),
+            (self.scenario.supervisor_dies_every, Happening::SupervisorDies),
+            (self.scenario.lies.denials_every, Happening::Denies),
+            (self.scenario.controller_dies_every, Happening::ControllerDies),
         ] {
             self.again(every, fault);
         }
@@ -276,6 +329,10 @@ impl World {
         self.now() < self.faults_until
     }
 
+    pub(crate) fn into_deaths(self) -> Deaths {
+        self.deaths
+    }
+
     pub(crate) fn state(&self) -> Option<State> {
         self.shell.machine.rollout().map(|rollout| rollout.state)
     }
@@ -286,70 +343,80 @@ impl World {
 
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
         match happening {
-            Happening::AtDriver { link, command } => self.at_driver(link, command),
-            Happening::AtGateway { link, intent } => self.at_gateway(link, intent),
-            Happening::AtController { life, link, event } => self.at_controller(life, link, *event),
-            Happening::LinkUp { life, link, number } => self.link_up(life, link, number),
-            Happening::Tick { life } => self.tick(life),
-            Happening::SeesDriver { life } => self.sees_driver(life),
-            Happening::SeesGateway { life, running } => self.sees_gateway(life, running),
-            Happening::Measure { life, rollout } => self.measure(life, rollout),
-            Happening::Judge { life, rollout, window, look } => self.judge(life, rollout, window, look),
-            Happening::ProbeAnswers { life, instance } => self.probe_answers(life, instance),
-            Happening::Up { instance } => self.up(instance),
-            Happening::Asks { instance } => self.asks(instance),
-            Happening::Ends { instance, asked } => self.ends(instance, asked),
-            Happening::Heralded { instance, asked } => self.heralded(instance, asked),
-            Happening::Arrival => self.arrival(),
-            Happening::TakeOver { task } => self.take_over(&task),
-            Happening::CallEnds { call, took } => self.call_ends(&call, took),
-            Happening::Reports { instance, task, again } => self.reports(instance, &task, again),
-            Happening::GatewayWakes => self.gateway_wakes(),
+            Happening::AtDriver { link, life, command } => return self.at_driver(link, life, command),
+            Happening::AtGateway { link, life, intent } => return self.at_gateway(link, life, intent),
+            Happening::AtController { life, link, event } => return self.at_controller(life, link, *event),
+            Happening::LinkUp { life, link, number } => return self.link_up(life, link, number),
+            Happening::Tick { life } => return self.tick(life),
+            Happening::Wakes { life } => return self.wakes(life),
+            Happening::SeesDriver { life } => return self.sees_driver(life),
+            Happening::SeesGateway { life, running } => return self.sees_gateway(life, running),
+            Happening::SeesNothing { life } => return self.sees_nothing(life),
+            Happening::Glances { life } => return self.glances(life),
+            Happening::Measure { life, rollout } => return self.measure(life, rollout),
+            Happening::Judge { life, rollout, window, look } => return self.judge(life, rollout, window, look),
+            Happening::ProbeAnswers { life, instance } => return self.probe_answers(life, instance),
+            Happening::Up { instance } => return self.up(instance),
+            Happening::Asks { instance } => return self.asks(instance),
+            Happening::Ends { instance, asked, killer } => return self.ends(instance, asked, killer),
+            Happening::Heralded { instance, asked } => return self.heralded(instance, asked),
+            Happening::Arrival => return self.arrival(),
+            Happening::Submits { submission } => return self.submits(submission),
+            Happening::TakeOver { task } => return self.take_over(&task),
+            Happening::CallEnds { call, took } => return self.call_ends(&call, took),
+            Happening::Reports { instance, task, again } => return self.reports(instance, &task, again),
+            Happening::GatewayWakes => return self.gateway_wakes(),
             Happening::Death => {
                 self.again(self.scenario.death_every, Happening::Death);
-                self.death()
+                return self.death();
             }
             Happening::LinkBreaks => {
                 self.again(self.scenario.link_breaks_every, Happening::LinkBreaks);
-                self.link_breaks()
+                self.link_breaks();
             }
             Happening::GatewayDies => {
                 self.again(self.scenario.gateway_dies_every, Happening::GatewayDies);
-                self.gateway_dies()
+                self.gateway_dies();
             }
             Happening::ControllerDies => {
-                if self.shell.up {
-                    self.controller_dies();
-                }
-                Ok(())
+                self.again(self.scenario.controller_dies_every, Happening::ControllerDies);
+                self.controller_dies();
             }
-            Happening::Mischief => self.mischief(),
-            Happening::GatewayComesBack => self.gateway_comes_back(),
-            Happening::ControllerComesBack => self.controller_comes_back(),
-            Happening::Verb => self.careless_verb(),
+            Happening::SupervisorDies => {
+                self.again(self.scenario.supervisor_dies_every, Happening::SupervisorDies);
+                self.supervisor_dies();
+            }
+            Happening::Denies => {
+                self.again(self.scenario.lies.denials_every, Happening::Denies);
+                self.denies();
+            }
+            Happening::Confesses { instance } => self.confesses(instance),
+            Happening::Mischief => return self.mischief(),
+            Happening::GatewayComesBack { life } => return self.gateway_comes_back(life),
+            Happening::ControllerComesBack { life } => return self.controller_comes_back(life),
+            Happening::SupervisorComesBack { life } => return self.supervisor_comes_back(life),
+            Happening::Verb => return self.careless_verb(),
+            Happening::Plot => return self.plot(),
+            Happening::Second { number } => return self.second(number),
             Happening::Alarm => {
                 self.again(self.scenario.alarms_every, Happening::Alarm);
-                self.alarm()
+                return self.alarm();
             }
-            Happening::BlueHeals { life, rollout } => {
-                self.at_controller(life, None, Event::RollbackChecked { rollout, fault: None })
-            }
-            Happening::Commit => self.ask_for(VerbKind::Commit),
-            Happening::Caretaker => self.care(),
+            Happening::BlueHeals { life, rollout } => return self.blue_heals(life, rollout),
+            Happening::Commit => return self.ask_for(VerbKind::Commit),
+            Happening::Caretaker => return self.care(),
         }
+        Ok(())
     }
 
     fn check(&mut self) -> Result<(), Violation> {
         let traffic = &self.gateway.traffic;
         self.referee.tasks_add_up(traffic.queued() + traffic.delayed(), traffic.leased())?;
-        if self.driver.memory_bytes() > self.plan.budget.ceiling_bytes {
-            let (used, ceiling) = (self.driver.memory_bytes() >> 20, self.plan.budget.ceiling_bytes >> 20);
-            return violated("memory stays below the ledger's ceiling", format!("{used} MiB of {ceiling} MiB"));
-        }
-        if self.model.busy() > SLOTS {
-            return violated("never more model calls than slots", self.model.busy().to_string());
-        }
-        if self.now() > self.faults_until + END_WITHIN {
+        // What a driver denied was replaced, and counts twice until somebody believes that it is still there.
+        let denied = self.driver.bytes_of(self.referee.discredited());
+        self.referee.memory(self.driver.memory_bytes() - denied, self.plan.budget.ceiling_bytes)?;
+        self.referee.slots(self.model.busy(), self.pace.slots)?;
+        if self.now() > self.faults_until + self.pace.end_within {
             let open = self.referee.open_tasks();
             return violated(
                 "without faults a rollout comes to its end",
@@ -364,6 +431,7 @@ impl World {
         let calm = self.state().is_some_and(State::is_over)
             && !self.faults()
             && self.shell.up
+            && self.gateway.up
             && !self.referee.is_away()
             && self.shell.machine.without_ready_instance() == 0
             && self.driver.running().len() == self.spec.agents.len()
@@ -373,7 +441,7 @@ impl World {
             return false;
         }
         let now = self.now();
-        now.since(*self.calm_since.get_or_insert(now)) >= CALM
+        now.since(*self.calm_since.get_or_insert(now)) >= self.pace.calm
     }
 
     /// The world at the end is the one that the state of the rollout names.
@@ -401,6 +469,11 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What the driver says runs.
+    fn observed(&self) -> BTreeSet<InstanceId> {
+        self.driver.observed()
     }
 
     fn view(&self) -> GatewayView {

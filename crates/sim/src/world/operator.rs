@@ -7,24 +7,22 @@ use bellwether_core::{
     time::Millis,
 };
 
-use super::{CARE_EVERY, Happening, World};
+use super::{Happening, World};
 use crate::referee::Violation;
-
-/// The fleet runs for this long before anybody wants to change it.
-const BEFORE: Millis = Millis::from_mins(10);
 
 impl World {
     /// Declares the fleet, starts the rollout, and answers where it waits for a person.
     pub(super) fn care(&mut self) -> Result<(), Violation> {
         let machine = &self.shell.machine;
         let declared = machine.is_declared();
-        self.agenda.after(if declared { CARE_EVERY } else { Millis(500) }, Happening::Caretaker);
+        self.agenda.after(if declared { self.pace.care_every } else { Millis(500) }, Happening::Caretaker);
         if !declared {
             let agents = self.declared.clone();
             return self.at_controller(self.shell.life, None, Event::FleetDeclared { agents });
         }
         let Some(rollout) = machine.rollout() else {
-            let early = self.now() < bellwether_core::time::Nanos(0) + BEFORE || machine.without_ready_instance() > 0;
+            let early =
+                self.now() < bellwether_core::time::Nanos(0) + self.pace.before || machine.without_ready_instance() > 0;
             if early && self.faults() {
                 return Ok(());
             }
@@ -32,6 +30,9 @@ impl World {
             let start = Event::Planned { plan, by: "caretaker".into(), again: None, once: None };
             return self.at_controller(self.shell.life, None, start);
         };
+        if self.scenario.studied {
+            return Ok(());
+        }
         let verb = match (rollout.state, &rollout.paused) {
             (State::NeedsAttention, _) => VerbKind::Retry,
             (State::Progressing { step: Step::AwaitingApproval, .. }, _) => VerbKind::Approve,

@@ -3,6 +3,7 @@
 use bellwether_core::{
     id::{Generation, InstanceId, Side},
     rollout::Event,
+    spec::Delivery,
     time::Millis,
     traffic::{
         Addressee, Archived, Change, Completion, CutOver, LeaseEnd, Report, RouteError, State, Submission, TaskId,
@@ -10,7 +11,7 @@ use bellwether_core::{
     },
 };
 
-use super::{FEW, Happening, TASK_EVERY, TASK_EVERY_OF_FEW, World, links::Link};
+use super::{Happening, World, deaths::Spot, links::Link};
 use crate::{
     gateway::Intent,
     model::Call,
@@ -19,20 +20,25 @@ use crate::{
 
 /// An idle agent asks this often; in between it sleeps, and nothing is simulated.
 const IDLE: Millis = Millis(5_000);
+/// Until an agent knows that the model server is not there.
+const NOBODY_THERE: Millis = Millis(200);
+/// A client that heard nothing tries again after this.
+const CLIENT_TRIES_AGAIN: Millis = Millis(1_000);
 
 impl World {
-    pub(super) fn at_gateway(&mut self, link: u64, intent: Intent) -> Result<(), Violation> {
-        if !self.arrives(Link::Gateway, link) || !self.gateway.up {
+    pub(super) fn at_gateway(&mut self, link: u64, life: u64, intent: Intent) -> Result<(), Violation> {
+        if self.gateway.life != life || !self.gateway.up || !self.arrives(Link::Gateway, link) {
             return Ok(());
         }
         let now = self.gateway_now();
         let mut changes = Vec::new();
         let mut answer = None;
         match intent {
-            Intent::Enrol { instance, agent, side } => {
-                let card = self.gateway.card(instance, &agent, side);
-                match self.gateway.traffic.enrol(vec![card], &mut changes) {
-                    Ok(()) => answer = Some(Event::Enrolled { instances: vec![instance] }),
+            Intent::Enrol { cards } => {
+                let instances = cards.iter().map(|(instance, _, _)| *instance).collect();
+                let cards = cards.iter().map(|(instance, agent, side)| self.gateway.card(*instance, agent, *side));
+                match self.gateway.traffic.enrol(cards.collect(), &mut changes) {
+                    Ok(()) => answer = Some(Event::Enrolled { instances }),
                     Err(refusal) => return violated("the gateway enrols what it is told", refusal.to_string()),
                 }
             }
@@ -57,16 +63,29 @@ impl World {
             Intent::Settle { instances } => self.gateway.traffic.settle(&instances, &mut changes),
             Intent::TryOut { instance } => self.try_out(instance),
         }
-        if let Some(answer) = answer {
-            self.tell(Link::Gateway, true, answer);
-        }
-        self.changed(changes)
+        self.changed(changes, answer)?;
+        Ok(())
     }
 
-    /// Stores what changed, has it checked, and lets everybody know whom it concerns.
-    pub(super) fn changed(&mut self, changes: Vec<Change>) -> Result<(), Violation> {
+    /// Stores what changed, has it checked, and lets everybody know whom it concerns. Whether it lived to answer.
+    pub(super) fn changed(&mut self, changes: Vec<Change>, answer: Option<Event>) -> Result<bool, Violation> {
+        let life = self.gateway.life;
+        let says_something = !changes.is_empty() || answer.is_some();
+        if says_something {
+            self.passes(Spot::GatewayDecided);
+            if self.gateway.life != life {
+                return Ok(false);
+            }
+        }
         self.gateway.store(&changes);
         self.referee.changes(&changes)?;
+        if says_something {
+            self.passes(Spot::GatewayStored);
+        }
+        let lives = self.gateway.life == life;
+        if lives && let Some(answer) = answer {
+            self.tell(Link::Gateway, true, answer);
+        }
         for change in changes {
             match change {
                 Change::Queued { task } => self.wake_for(&task),
@@ -75,15 +94,20 @@ impl World {
                         let drawn = task.arm(&lease);
                         let tasks = self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side);
                         tasks.lost_leases += u64::from(end.outcome().is_some());
+                        let at = (self.agenda.now(), drawn, lease.side);
+                        self.evidence.outcome(at, &task.agent, end.outcome(), false);
                         self.wake_for(&task);
                     }
                 }
-                Change::Retried { task, lease, lease_micros, .. } => {
+                Change::Retried { task, report, lease, lease_micros } => {
                     let drawn = task.arm(&lease);
                     let tasks = self.evidence.tasks(self.agenda.now(), &task.agent, drawn, lease.side);
                     tasks.failed += 1;
                     tasks.own_time.record(lease_micros);
                     tasks.lease_time.record(lease_micros);
+                    let at = (self.agenda.now(), drawn, lease.side);
+                    self.evidence.outcome(at, &task.agent, Some(report.outcome()), is_empty(report));
+                    self.study.tasks_failed += 1;
                     if let State::Delayed { due, .. } = task.state {
                         let wait = due.since(self.agenda.now()) + Millis(1);
                         self.agenda.after(wait, Happening::TakeOver { task: task.id });
@@ -100,6 +124,10 @@ impl World {
                     }
                     tasks.own_time.record(lease_micros);
                     tasks.lease_time.record(lease_micros);
+                    if let Some((report, _)) = by {
+                        let at = (self.agenda.now(), drawn, served);
+                        self.evidence.outcome(at, &task.agent, Some(report.outcome()), is_empty(report));
+                    }
                 }
                 Change::Opened { instance, .. } => self.will_ask(instance),
                 // It does not know, and asks as ever.
@@ -122,11 +150,18 @@ impl World {
                 | Change::Leased { .. } => {}
             }
         }
+        if !lives {
+            return Ok(false);
+        }
         for (instance, revoked) in self.gateway.take_empty() {
             self.tell(Link::Gateway, false, Event::Empty { instance, revoked });
         }
         self.rearm_gateway();
-        Ok(())
+        if says_something {
+            self.passes(Spot::GatewayAnswered);
+        }
+        // What was answered has left, whatever becomes of it afterwards.
+        Ok(true)
     }
 
     fn rearm_gateway(&mut self) {
@@ -147,7 +182,8 @@ impl World {
         let mut changes = Vec::new();
         let now = self.gateway_now();
         self.gateway.traffic.expire(now, &mut changes);
-        self.changed(changes)
+        self.changed(changes, None)?;
+        Ok(())
     }
 
     fn wake_for(&mut self, task: &bellwether_core::traffic::Task) {
@@ -189,33 +225,53 @@ impl World {
     pub(super) fn arrival(&mut self) -> Result<(), Violation> {
         // At the end no more is submitted, so that everything that was can be seen to be done.
         if !self.state().is_some_and(bellwether_core::rollout::State::is_over) || self.faults() {
-            let every = if self.spec.agents.len() < FEW { TASK_EVERY_OF_FEW } else { TASK_EVERY };
-            let after = self.chance.exponential(every);
+            let after = self.chance.exponential(self.pace.task_every);
             self.agenda.after(after, Happening::Arrival);
         }
-        if !self.gateway.up {
+        let agent = &self.spec.agents[self.chance.below(self.spec.agents.len())];
+        if agent.revision.delivery == Delivery::None {
             return Ok(());
         }
-        let agent = &self.spec.agents[self.chance.below(self.spec.agents.len())];
         let to = if self.chance.hit(0.7) {
             Addressee::Type(agent.agent_type.clone())
         } else {
             Addressee::Agent(agent.name.clone())
         };
-        let id = TaskId::new(format!("t{}", self.referee.tasks() + 1));
+        let id = TaskId::new(format!("t{}", self.submitted + 1));
+        self.submitted += 1;
         let submission = Submission::new(id, to, self.chance.number());
-        let mut changes = Vec::new();
-        let now = self.gateway_now();
-        if let Err(refusal) = self.gateway.traffic.submit(now, submission, &mut changes) {
-            return violated("a task of the fleet is accepted", refusal.to_string());
+        self.submits(submission)
+    }
+
+    /// A client that hears nothing submits the same again.
+    pub(super) fn submits(&mut self, submission: Submission) -> Result<(), Violation> {
+        if self.gateway.archive.contains_key(&submission.id) {
+            return Ok(());
         }
-        self.changed(changes)
+        let again = submission.clone();
+        let mut answered = self.gateway.up;
+        if answered {
+            let mut changes = Vec::new();
+            let now = self.gateway_now();
+            if let Err(refusal) = self.gateway.traffic.submit(now, submission, &mut changes) {
+                return violated("a task of the fleet is accepted", refusal.to_string());
+            }
+            answered = self.changed(changes, None)?;
+        }
+        if !answered {
+            self.agenda.after(CLIENT_TRIES_AGAIN, Happening::Submits { submission: again });
+        }
+        Ok(())
     }
 
     pub(super) fn asks(&mut self, instance: InstanceId) -> Result<(), Violation> {
         let now = self.gateway_now();
         let Some(process) = self.driver.get_mut(instance) else { return Ok(()) };
         process.asks = false;
+        if self.hangs(instance) {
+            return Ok(());
+        }
+        let Some(process) = self.driver.get_mut(instance) else { return Ok(()) };
         if process.frozen || process.stopping || !self.gateway.up {
             // It asks once it can.
             if !process.stopping {
@@ -225,7 +281,7 @@ impl World {
             return Ok(());
         }
         process.polled = true;
-        let (places, held) = (process.places(), process.work.len());
+        let (places, held) = (process.places, process.work.len());
         if self.gateway.polled(instance) {
             self.tell(Link::Gateway, false, Event::Polled { instance });
         }
@@ -234,17 +290,31 @@ impl World {
         }
         let mut changes = Vec::new();
         let granted = self.gateway.traffic.next(now, instance, Some(places), &mut changes);
+        let answered = self.changed(changes, None)?;
+        if !answered {
+            if let Some(process) = self.driver.get_mut(instance) {
+                process.asks = true;
+                self.agenda.after(IDLE, Happening::Asks { instance });
+            }
+            return Ok(());
+        }
         if let Some(granted) = granted
             && let Some(process) = self.driver.get_mut(instance)
         {
             process.work.push(granted.id.clone());
-            if let Some(model) = self.gateway.model_of(&process.agent).cloned() {
+            let model = self.gateway.model_of(&process.agent).cloned();
+            if !Traffic::is_try_out(&granted.id) && !self.sickens(instance) {
+                return Ok(());
+            }
+            if self.model_server_is_down() {
+                self.agenda.after(NOBODY_THERE, Happening::Reports { instance, task: granted.id, again: false });
+            } else if let Some(model) = model {
                 self.model.ask(Call { instance, task: granted.id, model });
                 self.begin_calls();
             }
             self.will_ask(instance);
         }
-        self.changed(changes)
+        Ok(())
     }
 
     fn begin_calls(&mut self) {
@@ -263,7 +333,8 @@ impl World {
             if !Traffic::is_try_out(&call.task) {
                 self.evidence.call(self.agenda.now(), &agent, side, took);
             }
-            let after = self.chance.between(Millis(20), Millis(300));
+            let own = self.chance.between(Millis(20), Millis(300));
+            let after = own + self.slowness(call.instance, took + own);
             let (instance, task) = (call.instance, call.task.clone());
             self.agenda.after(after, Happening::Reports { instance, task, again: false });
         }
@@ -281,7 +352,7 @@ impl World {
             return self.reports_on_try_out(instance, task);
         }
         let fails = process.side == Side::Green && !again && self.fate.hit(self.scenario.green_errors);
-        let report = if fails { Report::Failed } else { Report::Completed { empty: false } };
+        let report = if fails { Report::Failed } else { self.spoilt(instance) };
         let now = self.gateway_now();
         let archived: Option<Archived> = self.gateway.archive.get(task).copied();
         let mut changes = Vec::new();
@@ -293,8 +364,24 @@ impl World {
             // The answer was lost, so it says so once more.
             self.agenda.after(IDLE, Happening::Reports { instance, task: task.clone(), again: true });
         }
+        if !self.changed(changes, None)? {
+            return self.reports_later(instance, task);
+        }
         self.ends_if_done(instance);
         self.will_ask(instance);
-        self.changed(changes)
+        Ok(())
     }
+
+    /// It heard no answer.
+    fn reports_later(&mut self, instance: InstanceId, task: &TaskId) -> Result<(), Violation> {
+        if let Some(process) = self.driver.get_mut(instance) {
+            process.work.push(task.clone());
+            self.agenda.after(Millis(1_000), Happening::Reports { instance, task: task.clone(), again: true });
+        }
+        Ok(())
+    }
+}
+
+fn is_empty(report: Report) -> bool {
+    report == Report::Completed { empty: true }
 }

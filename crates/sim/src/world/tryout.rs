@@ -34,7 +34,9 @@ impl World {
             self.will_ask(instance);
             return Ok(());
         }
-        let (report, fault) = if self.unfit.contains(&agent) {
+        let (report, fault) = if self.model_server_is_down() {
+            (Report::Failed, Some("the model server was away"))
+        } else if self.unfit.contains(&agent) {
             (Report::Completed { empty: true }, Some("result carries nothing"))
         } else if self.faults() && self.fate.hit(self.scenario.bad_answers) {
             (Report::Failed, Some("the model server was away"))
@@ -43,13 +45,13 @@ impl World {
         };
         let mut changes = Vec::new();
         let completion = self.gateway.traffic.complete(now, task, instance, report, None, &mut changes);
-        if completion == Completion::TriedOut {
-            if fault.is_none() {
-                self.referee.proven(&agent);
-            }
+        let tried_out = completion == Completion::TriedOut;
+        if tried_out && fault.is_none() {
+            self.referee.proven(&agent);
+        }
+        if self.changed(changes, None)? && tried_out {
             self.tell(Link::Gateway, false, Event::TriedOut { instance, fault: fault.map(Into::into) });
         }
-        self.changed(changes)?;
         if fault.is_none() {
             self.will_ask(instance);
         } else if let Some(process) = self.driver.get_mut(instance).filter(|process| !process.asks) {

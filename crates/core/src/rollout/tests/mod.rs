@@ -5,6 +5,7 @@ mod clock;
 mod crash;
 mod disk;
 mod freeze;
+mod lookout;
 mod progress;
 mod questions;
 mod race;

@@ -366,7 +366,7 @@ impl World {
 }
 
 impl Gateway {
-    fn view(&self) -> GatewayView {
+    pub(super) fn view(&self) -> GatewayView {
         let active = |instance| self.routes.values().any(|route| route.to == instance);
         GatewayView {
             generation: self.generation,

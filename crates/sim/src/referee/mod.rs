@@ -1,13 +1,20 @@
 //! What must hold after every event, checked against a model of its own that knows nothing of how the machines
 //! come to their decisions.
 
+mod batches;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_core::{
-    id::{AgentName, Fence, Generation, InstanceId},
+    id::{AgentName, Fence, Generation, InstanceId, Side},
+    plan::Plan,
     time::{Millis, Nanos},
-    traffic::{Change, State, TaskId},
+    traffic::{Change, Route, State, TaskId},
 };
+
+use batches::Batches;
 
 /// A broken promise.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,15 +30,21 @@ pub(crate) fn violated<T>(invariant: &'static str, detail: impl Into<String>) ->
 
 #[derive(Default)]
 pub(crate) struct Referee {
+    batches: Batches,
     generation: Generation,
     /// Who may take new leases of each agent, and under which fence.
     holders: BTreeMap<AgentName, (Option<InstanceId>, Fence)>,
+    sides: BTreeMap<InstanceId, Side>,
     leased: BTreeMap<TaskId, InstanceId>,
     submitted: BTreeSet<TaskId>,
     finished: BTreeSet<TaskId>,
     allocated: BTreeMap<InstanceId, AgentName>,
     /// Instances that ended without being asked to.
-    pub(crate) died: BTreeSet<InstanceId>,
+    died: BTreeSet<InstanceId>,
+    /// Those that a driver said do not run, though they did.
+    discredited: BTreeSet<InstanceId>,
+    /// All that ever had traffic.
+    served: BTreeSet<InstanceId>,
     /// The last instance that had each agent's traffic.
     last_active: BTreeMap<AgentName, InstanceId>,
     /// Agents that the gateway itself moved, until they are moved again.
@@ -46,10 +59,24 @@ pub(crate) struct Referee {
     pub(crate) leases_lost: u64,
 }
 
+/// Where green is not at fault, so many agents at most are without an instance at a time because there is no room for
+/// blue beside green.
+const GAP_MAX: usize = 16;
+
 impl Referee {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self { batches: Batches::of(plan), ..Self::default() }
+    }
+
+    /// One transaction of the gateway.
     pub(crate) fn changes(&mut self, changes: &[Change]) -> Result<(), Violation> {
         for change in changes {
             self.change(change)?;
+        }
+        if changes.iter().any(|change| matches!(change, Change::Routed { .. })) {
+            let (holders, sides) = (&self.holders, &self.sides);
+            let side_of = |agent: &AgentName| sides.get(&holders.get(agent)?.0?).copied();
+            self.batches.are_whole(&side_of)?;
         }
         Ok(())
     }
@@ -65,6 +92,7 @@ impl Referee {
             Change::Routed { agent, route } => {
                 if let Some(active) = route.active {
                     self.fell_back.remove(agent);
+                    self.served.insert(active);
                     self.last_active.insert(agent.clone(), active);
                 }
                 let (_, before) = self.holders.insert(agent.clone(), (route.active, route.fence)).unwrap_or_default();
@@ -115,11 +143,16 @@ impl Referee {
                 }
             }
             Change::FellBack { agent, .. } => {
+                self.batches.excuse(agent);
                 self.fell_back.insert(agent.clone());
             }
+            Change::Enrolled { card } => {
+                self.sides.insert(card.instance, card.side);
+            }
+            Change::Settled { instance } => {
+                self.sides.insert(*instance, Side::Blue);
+            }
             Change::Checkpoint { .. }
-            | Change::Enrolled { .. }
-            | Change::Settled { .. }
             | Change::Places { .. }
             | Change::Gone { .. }
             | Change::Forgotten { .. }
@@ -165,6 +198,43 @@ impl Referee {
             return violated("a restart of the gateway keeps every task", format!("{open} are left"));
         }
         Ok(())
+    }
+
+    /// So are the routes, with the fence of each.
+    pub(crate) fn same_routes<'a>(
+        &self,
+        generation: Generation,
+        routes: impl Iterator<Item = (&'a AgentName, &'a Route)>,
+    ) -> Result<(), Violation> {
+        const INVARIANT: &str = "a restart of the gateway keeps every route";
+        if generation != self.generation {
+            return violated(INVARIANT, format!("generation {generation} of {}", self.generation));
+        }
+        let mut count = 0;
+        for (agent, route) in routes {
+            count += 1;
+            if self.holders.get(agent) != Some(&(route.active, route.fence)) {
+                return violated(INVARIANT, format!("{agent}: {:?}, fence {}", route.active, route.fence));
+            }
+        }
+        if count != self.holders.len() {
+            return violated(INVARIANT, format!("{count} of {}", self.holders.len()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn memory(&self, used: u64, ceiling: u64) -> Result<(), Violation> {
+        if used <= ceiling {
+            return Ok(());
+        }
+        violated("memory stays below the ledger's ceiling", format!("{} MiB of {} MiB", used >> 20, ceiling >> 20))
+    }
+
+    pub(crate) fn slots(&self, busy: usize, slots: usize) -> Result<(), Violation> {
+        if busy <= slots {
+            return Ok(());
+        }
+        violated("never more model calls than slots", busy.to_string())
     }
 
     pub(crate) fn allocated(&mut self, instance: InstanceId, agent: &AgentName) -> Result<(), Violation> {
@@ -213,8 +283,53 @@ impl Referee {
         self.proven.contains(agent)
     }
 
-    pub(crate) fn gives_way(&mut self, agent: &AgentName) {
+    /// Green goes although it has the traffic; `blamed` says that it does harm.
+    pub(crate) fn gives_way(&mut self, agent: &AgentName, blamed: bool) -> Result<(), Violation> {
+        self.batches.excuse(agent);
         self.gave_way.insert(agent.clone());
+        if blamed || self.gave_way.len() <= GAP_MAX {
+            return Ok(());
+        }
+        violated("never below the required ready capacity", format!("{} agents gave way", self.gave_way.len()))
+    }
+
+    /// It ended without being asked to.
+    pub(crate) fn died(&mut self, instance: InstanceId, agent: &AgentName) {
+        self.batches.excuse(agent);
+        self.died.insert(instance);
+    }
+
+    pub(crate) fn has_died(&self, instance: InstanceId) -> bool {
+        self.died.contains(&instance)
+    }
+
+    /// Whoever relies on the driver must take it for dead.
+    pub(crate) fn discredit(&mut self, instance: InstanceId, agent: &AgentName) {
+        self.died(instance, agent);
+        self.discredited.insert(instance);
+    }
+
+    pub(crate) fn has_served(&self, instance: InstanceId) -> bool {
+        self.served.contains(&instance)
+    }
+
+    pub(crate) fn is_discredited(&self, instance: InstanceId) -> bool {
+        self.discredited.contains(&instance)
+    }
+
+    pub(crate) fn discredited(&self) -> impl Iterator<Item = &InstanceId> {
+        self.discredited.iter()
+    }
+
+    /// They were taken back alone.
+    pub(crate) fn held_back<'a>(&mut self, agents: impl IntoIterator<Item = &'a AgentName>) {
+        for agent in agents {
+            self.batches.excuse(agent);
+        }
+    }
+
+    pub(crate) fn rollout_is_over(&mut self) {
+        self.batches = Batches::default();
     }
 
     pub(crate) fn gave_way(&self, agent: &AgentName) -> bool {
