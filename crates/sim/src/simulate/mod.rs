@@ -63,7 +63,10 @@ pub struct Run {
     /// What the time went to, by phase.
     pub spent: Vec<(Option<usize>, Spent, Millis)>,
     pub tasks: u64,
+    /// Attempts, not tasks.
     pub tasks_failed: u64,
+    /// By the bound of the queue: there was more work than the slots could do.
+    pub tasks_refused: u64,
     pub leases_lost: u64,
     /// Sum over agents of the time without a ready instance.
     pub unavailable: Millis,
@@ -180,7 +183,8 @@ impl Study {
         let study = world.study();
         study.timeline.note(now, None);
         let spent = study.timeline.spans().iter().map(|(&(phase, spent), &span)| (phase, spent, span)).collect();
-        let (began, ended, tasks_failed) = (study.began, study.ended, study.tasks_failed);
+        let (began, ended) = (study.began, study.ended);
+        let (tasks_failed, tasks_refused) = (study.tasks_failed, study.tasks_refused);
         let rollout = world.shell.machine.rollout();
         Run {
             seed,
@@ -193,6 +197,7 @@ impl Study {
             spent,
             tasks: world.referee.tasks(),
             tasks_failed,
+            tasks_refused,
             leases_lost: world.referee.leases_lost,
             unavailable: world.referee.unavailable,
             crashes: world.crashes,

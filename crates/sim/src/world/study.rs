@@ -28,6 +28,8 @@ pub(crate) struct Studied {
     /// When the last stage was over that is judged, or the way back.
     pub(crate) ended: Option<Nanos>,
     pub(crate) tasks_failed: u64,
+    /// By the bound of the queue.
+    pub(crate) tasks_refused: u64,
     watch: Option<Box<Watch>>,
     /// Instances that do nothing more, and those that leak, since when.
     hung: BTreeMap<InstanceId, Nanos>,
