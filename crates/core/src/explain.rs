@@ -617,6 +617,25 @@ const CODES: &[(&str, &str)] = &[
          needs its rollback then does not try it for the first time.",
     ),
     (
+        "BW0410",
+        "What was asked for was meant for a rollout that stood elsewhere when it was looked at: somebody else, or the \
+         rollout itself, was faster. To do it all the same could do what nobody meant, such as ending the next phase's \
+         bake, or lifting a pause that another person asked for. Nothing was changed. Look at the rollout again, and ask \
+         again if it is still wanted. A rollback and a pause are never refused for this reason.",
+    ),
+    (
+        "BW0411",
+        "A request carried an idempotency key (the header `Idempotency-Key`) under which something else was asked for \
+         before. A key stands for one request, so that it can be repeated when its answer was lost. Nothing was changed. \
+         Make up a key for each thing that is asked for.",
+    ),
+    (
+        "BW0412",
+        "The phase says `approval: other` in the fleet file, so that whoever starts a rollout does not approve it as well. \
+         People are told apart by the name that they give (`--by`, by default $USER). Have somebody else approve it; to \
+         reject it, or to roll back, nobody else is needed.",
+    ),
+    (
         "BW0420",
         "The fleet file, or a list of agents that it names, is not what `serve` runs: it was changed since `serve` \
          started. A rollout would be planned for the fleet that runs, and not for the file that lies before you. Start \
@@ -635,25 +654,6 @@ const CODES: &[(&str, &str)] = &[
         "Begun now, the rollout would stand still in a freeze window for so long that its own window (`rollout.window`) \
          would close before it was done. Begin it after the freeze, lengthen the window, or let it heed no freeze with \
          --override-freeze REASON.",
-    ),
-    (
-        "BW0410",
-        "What was asked for was meant for a rollout that stood elsewhere when it was looked at: somebody else, or the \
-         rollout itself, was faster. To do it all the same could do what nobody meant, such as ending the next phase's \
-         bake, or lifting a pause that another person asked for. Nothing was changed. Look at the rollout again, and ask \
-         again if it is still wanted. A rollback and a pause are never refused for this reason.",
-    ),
-    (
-        "BW0411",
-        "A request carried an idempotency key (the header `Idempotency-Key`) under which something else was asked for \
-         before. A key stands for one request, so that it can be repeated when its answer was lost. Nothing was changed. \
-         Make up a key for each thing that is asked for.",
-    ),
-    (
-        "BW0412",
-        "The phase says `approval: other` in the fleet file, so that whoever starts a rollout does not approve it as well. \
-         People are told apart by the name that they give (`--by`, by default $USER). Have somebody else approve it; to \
-         reject it, or to roll back, nobody else is needed.",
     ),
     (
         "BW0440",

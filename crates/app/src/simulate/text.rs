@@ -4,7 +4,7 @@ use bellwether_core::{spec::unit::Size, time::Millis};
 use bellwether_sim::simulate::{Ending, Phase, Spread};
 
 use super::Report;
-use crate::wording::counted;
+use crate::wording::{counted, grouped};
 
 /// Seeds of broken runs that are named.
 const NAMED: usize = 5;
@@ -35,9 +35,11 @@ pub(crate) fn render(report: &Report) -> String {
     if unavailable > Millis::ZERO {
         row(&mut out, "without instance", &format!("at most {unavailable} in one run, all agents together"));
     }
-    let tasks =
-        format!("{} of {} attempts failed, {}", summary.tasks_failed, summary.tasks, leases(summary.leases_lost));
-    row(&mut out, "tasks", &tasks);
+    row(&mut out, "tasks", &tasks(report));
+    if summary.tasks_refused > 0 {
+        let refused = grouped(summary.tasks_refused);
+        row(&mut out, "", &format!("{refused} more were refused: there was more work than the slots could do"));
+    }
     line(&mut out, "");
     line(&mut out, "What the time went to, on average:");
     for phase in &summary.phases {
@@ -139,8 +141,14 @@ fn words(ending: Ending) -> &'static str {
     }
 }
 
-fn leases(count: u64) -> String {
-    format!("{count} leases were lost")
+fn tasks(report: &Report) -> String {
+    let summary = &report.summary;
+    format!(
+        "{} submitted, {} attempts failed, {} leases lost",
+        grouped(summary.tasks),
+        grouped(summary.tasks_failed),
+        grouped(summary.leases_lost)
+    )
 }
 
 fn percent(count: usize, of: usize) -> f64 {

@@ -88,6 +88,7 @@ fn reactor(state: &Path) -> Reactor {
         clock,
         clock_watch: ClockWatch::default(),
         pace: Pace::new(Instant::now()),
+        lookout: Lookout::new(clock.now().mono),
         inputs: received,
         effects: Effects { driver, gateway, launcher, prober, inputs, tasks },
         usage: UsageLog::resumed(boots),

@@ -11,7 +11,7 @@ use bellwether_core::{
     id::AgentName,
     plan::{Plan, PlannedPhase},
     rollout::{PauseReason, RollbackRecord, Rollout, State, Trigger},
-    spec::Spec,
+    spec::{Approval, Spec},
     time::{Millis, Nanos},
 };
 use serde::Serialize;
@@ -63,7 +63,10 @@ pub struct Run {
     /// What the time went to, by phase.
     pub spent: Vec<(Option<usize>, Spent, Millis)>,
     pub tasks: u64,
+    /// Attempts, not tasks.
     pub tasks_failed: u64,
+    /// By the bound of the queue: there was more work than the slots could do.
+    pub tasks_refused: u64,
     pub leases_lost: u64,
     /// Sum over agents of the time without a ready instance.
     pub unavailable: Millis,
@@ -120,7 +123,9 @@ impl Load {
 }
 
 impl Study {
-    pub fn new(spec: Spec, plan: Plan, load: Load, faults: &[Fault]) -> Self {
+    /// Approvals are taken as given when they are asked for: how long people take is not what is studied.
+    pub fn new(spec: Spec, mut plan: Plan, load: Load, faults: &[Fault]) -> Self {
+        plan.phases.iter_mut().for_each(|phase| phase.approval = Approval::None);
         let sick = faults.iter().find_map(|fault| match fault {
             Fault::Green { sickness, phase } => Some((*sickness, agents_from(&plan.phases, *phase))),
             Fault::Deaths { .. }
@@ -180,7 +185,8 @@ impl Study {
         let study = world.study();
         study.timeline.note(now, None);
         let spent = study.timeline.spans().iter().map(|(&(phase, spent), &span)| (phase, spent, span)).collect();
-        let (began, ended, tasks_failed) = (study.began, study.ended, study.tasks_failed);
+        let (began, ended) = (study.began, study.ended);
+        let (tasks_failed, tasks_refused) = (study.tasks_failed, study.tasks_refused);
         let rollout = world.shell.machine.rollout();
         Run {
             seed,
@@ -193,6 +199,7 @@ impl Study {
             spent,
             tasks: world.referee.tasks(),
             tasks_failed,
+            tasks_refused,
             leases_lost: world.referee.leases_lost,
             unavailable: world.referee.unavailable,
             crashes: world.crashes,
@@ -224,6 +231,9 @@ fn why(rollout: &Rollout, ending: Ending) -> Option<String> {
                 PauseReason::ThinEvidence => "the evidence is too thin for a gate, and the policy asks a person",
                 PauseReason::SharedFault { .. } => "blue suffers as green does, and the policy is to hold",
                 PauseReason::PartlyRolledBack { .. } => "a part was taken back, and a person is to look",
+                PauseReason::DiskFull { .. } => "the disk of the state directory was full",
+                PauseReason::Frozen { .. } => "a freeze window was open",
+                PauseReason::WindowClosed => "its window closed before it was done (R20)",
             }
             .to_owned()
         }),
@@ -239,6 +249,8 @@ fn kind(trigger: &Trigger) -> String {
         Trigger::OutOfMemory { .. } => "out of memory (R55)".to_owned(),
         Trigger::Alarm(alarm) => format!("trigger: {} ({})", alarm.kind.name(), alarm.kind.requirement()),
         Trigger::Drill => "drill (R51)".to_owned(),
+        Trigger::Unrecorded { .. } => "begun while the disk was full".to_owned(),
+        Trigger::WindowClosed { .. } => "window closed (R20)".to_owned(),
     }
 }
 

@@ -33,6 +33,7 @@ pub struct Summary {
     pub around: Vec<(Spent, Millis)>,
     pub tasks: u64,
     pub tasks_failed: u64,
+    pub tasks_refused: u64,
     pub leases_lost: u64,
     /// The longest sum over agents of the time without a ready instance.
     pub unavailable_max: Millis,
@@ -109,6 +110,7 @@ pub fn summarise(runs: &[Run], plan: &Plan) -> Summary {
         around: means(runs, None).1,
         tasks: runs.iter().map(|run| run.tasks).sum(),
         tasks_failed: runs.iter().map(|run| run.tasks_failed).sum(),
+        tasks_refused: runs.iter().map(|run| run.tasks_refused).sum(),
         leases_lost: runs.iter().map(|run| run.leases_lost).sum(),
         unavailable_max: runs.iter().map(|run| run.unavailable).max().unwrap_or(Millis::ZERO),
         crashes: runs.iter().map(|run| run.crashes).sum(),

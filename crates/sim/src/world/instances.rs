@@ -186,7 +186,7 @@ impl World {
         let mut changes = Vec::new();
         match self.gateway.traffic.lost(self.gateway_now(), instance, asked, &mut changes) {
             // What is not known any more was forgotten after it was lost.
-            Ok(()) | Err(_) => self.changed(changes),
+            Ok(()) | Err(_) => self.changed(changes, None).map(drop),
         }
     }
 

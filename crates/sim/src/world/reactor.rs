@@ -260,9 +260,12 @@ impl World {
         let parts = rollout.into_iter().flat_map(|rollout| &rollout.retreats).map(|retreat| &retreat.record);
         let mut triggers = undone.chain(parts).flat_map(|record| std::iter::once(&record.trigger).chain(&record.also));
         let blamed = triggers.any(|trigger| match trigger {
-            Trigger::Operator { .. } | Trigger::Drill => false,
+            Trigger::Operator { .. } | Trigger::Drill | Trigger::WindowClosed { .. } => false,
             Trigger::Alarm(alarm) => !alarm.shared,
-            Trigger::Gate { .. } | Trigger::CrashLoop { .. } | Trigger::OutOfMemory { .. } => true,
+            Trigger::Gate { .. }
+            | Trigger::CrashLoop { .. }
+            | Trigger::OutOfMemory { .. }
+            | Trigger::Unrecorded { .. } => true,
         });
         self.referee.gives_way(&process.agent, blamed)
     }

@@ -28,6 +28,8 @@ pub(crate) struct Studied {
     /// When the last stage was over that is judged, or the way back.
     pub(crate) ended: Option<Nanos>,
     pub(crate) tasks_failed: u64,
+    /// By the bound of the queue.
+    pub(crate) tasks_refused: u64,
     watch: Option<Box<Watch>>,
     /// Instances that do nothing more, and those that leak, since when.
     hung: BTreeMap<InstanceId, Nanos>,
@@ -80,6 +82,7 @@ impl World {
         let rollout = self.shell.machine.rollout()?;
         let retreating = rollout.retreats.iter().any(Retreat::is_under_way);
         let waits = match rollout.state {
+            State::Progressing { step: Step::AwaitingApproval, .. } => true,
             State::Progressing { step: Step::Held | Step::Warming { .. }, .. }
             | State::Validating { judging: false } => rollout.paused.is_some() && !retreating,
             State::NeedsAttention => return Some(Ending::NeedsAttention),
@@ -117,7 +120,7 @@ impl World {
                     Step::Halfway { .. } | Step::Baking { look: 1 } => Spent::Bake,
                     Step::Baking { .. } => Spent::Extension,
                     Step::Gate { .. } => Spent::Gate,
-                    Step::Held => Spent::Held,
+                    Step::Held | Step::AwaitingApproval => Spent::Held,
                 },
             ),
             State::Validating { .. } => (None, Spent::Validation),

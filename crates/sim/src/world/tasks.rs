@@ -6,8 +6,8 @@ use bellwether_core::{
     spec::Delivery,
     time::Millis,
     traffic::{
-        Addressee, Archived, Change, Completion, CutOver, LeaseEnd, Report, RouteError, State, Submission, TaskId,
-        Traffic,
+        Addressee, Archived, Change, Completion, CutOver, LeaseEnd, Refusal, Report, RouteError, State, Submission,
+        TaskId, Traffic,
     },
 };
 
@@ -254,6 +254,11 @@ impl World {
             let mut changes = Vec::new();
             let now = self.gateway_now();
             if let Err(refusal) = self.gateway.traffic.submit(now, submission, &mut changes) {
+                if self.scenario.studied && matches!(refusal, Refusal::Full { .. }) {
+                    // More work than the slots can do is the fleet's own affair.
+                    self.study.tasks_refused += 1;
+                    return Ok(());
+                }
                 return violated("a task of the fleet is accepted", refusal.to_string());
             }
             answered = self.changed(changes, None)?;

@@ -77,3 +77,12 @@ fn a_summary_adds_up() {
     assert_eq!(summary.phases.iter().map(|phase| phase.agents).sum::<usize>(), 131);
     assert_eq!(summary.phases[3].entered, 0);
 }
+
+#[test]
+fn more_work_than_the_slots_can_do_is_told_and_breaks_nothing() {
+    let (mut spec, plan) = example();
+    spec.ollama.parallel = 1;
+    let load = Load { rate: 30.0, call: Millis(500), model_load: Millis(500) };
+    let run = Study::new(spec, plan, load, &[]).run(1).expect("it keeps every promise");
+    assert!(run.tasks_refused > 100, "{run:?}");
+}
