@@ -16,6 +16,8 @@ pub(crate) struct Driver {
     pub(crate) up: bool,
     /// Counts processes.
     pub(crate) life: u64,
+    /// Counts what changes in what it would say runs.
+    pub(crate) stirred: u64,
     running: BTreeMap<InstanceId, Process>,
     /// The newest decision about each instance, those that have ended included.
     seen: BTreeMap<InstanceId, Generation>,
@@ -85,6 +87,7 @@ impl Default for Driver {
         Self {
             up: true,
             life: 0,
+            stirred: 0,
             running: BTreeMap::new(),
             seen: BTreeMap::new(),
             unstartable: BTreeSet::new(),
@@ -114,6 +117,7 @@ impl Driver {
     }
 
     pub(crate) fn begin(&mut self, instance: InstanceId, generation: Generation, process: Process) {
+        self.stirred += 1;
         self.seen.insert(instance, generation);
         self.memory_bytes += process.bytes;
         self.memory_peak_bytes = self.memory_peak_bytes.max(self.memory_bytes);
@@ -122,6 +126,7 @@ impl Driver {
 
     pub(crate) fn end(&mut self, instance: InstanceId) -> Option<Process> {
         let process = self.running.remove(&instance)?;
+        self.stirred += 1;
         self.memory_bytes -= process.bytes;
         Some(process)
     }

@@ -16,6 +16,8 @@ pub(crate) struct Gateway {
     pub(crate) up: bool,
     /// Counts processes.
     pub(crate) life: u64,
+    /// Counts changes of whom it knows and who has the traffic.
+    pub(crate) stirred: u64,
     /// When the machine asked to be woken.
     pub(crate) wakes_at: Option<bellwether_core::time::Nanos>,
     store: Snapshot,
@@ -47,6 +49,7 @@ impl Gateway {
             traffic: Traffic::new(spec.tasks.clone(), agents.clone()),
             up: true,
             life: 0,
+            stirred: 0,
             wakes_at: None,
             store: Snapshot::default(),
             archive: BTreeMap::new(),
@@ -97,6 +100,11 @@ impl Gateway {
     pub(crate) fn store(&mut self, changes: &[Change]) {
         for change in changes {
             self.store.apply(change);
+            let stirs = matches!(
+                change,
+                Change::Enrolled { .. } | Change::Forgotten { .. } | Change::Generation { .. } | Change::Routed { .. }
+            );
+            self.stirred += u64::from(stirs);
             match change {
                 Change::Finished { task, by, .. } => {
                     let completed_by = by.as_ref().map(|(_, lease)| lease.instance);

@@ -36,6 +36,8 @@ pub(crate) struct Shell {
     pub(crate) lookout: Lookout,
     /// For when its next look is on the agenda.
     pub(crate) glance_at: Option<Nanos>,
+    /// How often driver, gateway and machine had changed when a look found nothing to doubt.
+    pub(crate) settled: Option<(u64, u64, usize)>,
 }
 
 /// What is written, transaction by transaction.
@@ -72,6 +74,7 @@ impl Shell {
             ticks: BTreeSet::new(),
             lookout: Lookout::new(Nanos(0)),
             glance_at: None,
+            settled: None,
         }
     }
 
@@ -123,6 +126,10 @@ impl Shell {
         Ok(())
     }
 
+    pub(crate) fn committed(&self) -> usize {
+        self.journal.committed
+    }
+
     /// What follows from the records up to here leaves the process.
     pub(crate) fn release(&mut self) {
         self.journal.released = self.journal.committed;
@@ -138,6 +145,7 @@ impl Shell {
         self.inbox.clear();
         self.tick_at = None;
         self.glance_at = None;
+        self.settled = None;
         self.ticks.clear();
     }
 

@@ -23,6 +23,7 @@ impl World {
         if let Some(process) = self.driver.get_mut(instance) {
             process.denied = true;
             let agent = process.agent.clone();
+            self.driver.stirred += 1;
             self.referee.discredit(instance, &agent);
             self.will_confess(instance);
         }
@@ -31,6 +32,7 @@ impl World {
     /// It upholds that something runs which has ended.
     pub(super) fn conjures(&mut self, instance: InstanceId) {
         self.driver.ghosts.insert(instance);
+        self.driver.stirred += 1;
         self.will_confess(instance);
     }
 
@@ -41,6 +43,7 @@ impl World {
 
     pub(super) fn confesses(&mut self, instance: InstanceId) {
         self.driver.ghosts.remove(&instance);
+        self.driver.stirred += 1;
         if let Some(process) = self.driver.get_mut(instance) {
             process.denied = false;
         }

@@ -377,10 +377,14 @@ impl World {
             && self.gateway.up
             && self.lateness() < PATIENCE;
         if seen {
-            let (running, gateway) = (self.observed(), self.view());
-            let doubts = self.shell.machine.doubts(&running, &gateway);
-            if self.shell.lookout.is_sure(doubts) {
-                self.look();
+            let stirred = (self.driver.stirred, self.gateway.stirred, self.shell.committed());
+            // Where nothing has changed since a look that found nothing, this one finds nothing either.
+            if self.shell.settled != Some(stirred) {
+                let doubts = self.shell.machine.doubts(&self.observed(), &self.view());
+                self.shell.settled = doubts.is_empty().then_some(stirred);
+                if self.shell.lookout.is_sure(doubts) {
+                    self.look();
+                }
             }
         } else {
             self.shell.lookout.saw_nothing(now);
