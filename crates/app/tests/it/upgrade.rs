@@ -116,11 +116,12 @@ fn a_program_that_cannot_take_over_is_refused_before_anything_is_touched() {
 
     let formats = world.cli(&["internal", "formats"]);
     let mut older: Value = serde_json::from_slice(&formats.stdout).expect("it is JSON");
-    older["journal"] = 0.into();
+    let journal = std::mem::replace(&mut older["journal"], 0.into());
     let older = world.upgrade(&script(&programs, "older", &format!("echo '{older}'")));
     assert_eq!(older.status.code(), Some(1));
     let text = told(&older);
-    assert!(text.contains("error[BW0334]") && text.contains("the journal has schema 1"), "{text}");
+    let why = format!("the journal has schema {journal}, and that program knows 0");
+    assert!(text.contains("error[BW0334]") && text.contains(&why), "{text}");
     assert!(text.contains("nothing was touched"), "{text}");
     assert_eq!(runs(&world), before);
     world.end();

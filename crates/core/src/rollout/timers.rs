@@ -29,11 +29,31 @@ pub(crate) enum Timer {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Armed", into = "Armed")]
 pub(crate) struct Timers {
-    #[serde(with = "crate::pairs")]
     due: BTreeMap<Timer, Nanos>,
     /// The same by time, so that what is next is found without a look at all others.
     order: BTreeSet<(Nanos, Timer)>,
+}
+
+/// Timers as they are written down.
+#[derive(Serialize, Deserialize)]
+struct Armed {
+    #[serde(with = "crate::pairs")]
+    due: BTreeMap<Timer, Nanos>,
+}
+
+impl From<Armed> for Timers {
+    fn from(Armed { due }: Armed) -> Self {
+        let order = due.iter().map(|(timer, at)| (*at, timer.clone())).collect();
+        Self { due, order }
+    }
+}
+
+impl From<Timers> for Armed {
+    fn from(Timers { due, order: _ }: Timers) -> Self {
+        Self { due }
+    }
 }
 
 /// A controller that was away for longer than this by the wall clock is taken to have had its clock moved.
