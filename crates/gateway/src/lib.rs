@@ -39,6 +39,6 @@ mod waits;
 mod work;
 mod writer;
 
-pub use heir::NotGiven;
+pub use heir::{NotGiven, standing};
 pub use run::{Config, Error, run};
 pub use store::StoreError;

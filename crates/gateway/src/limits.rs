@@ -121,6 +121,8 @@ pub(crate) const LEGACY_LOOK: Duration = Duration::from_millis(100);
 pub(crate) const CUT_GRACE: Duration = Duration::from_secs(1);
 /// How long a gateway waits for one that is being taken over already, and one that has finished for its heir to hear it.
 pub(crate) const HEIR_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an older gateway may take to say how it stands, or to give way; it closes its store meanwhile.
+pub(crate) const ELDER_ANSWERS_MAX: Duration = Duration::from_secs(5);
 pub(crate) const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
 
 /// How long requests in flight may take to end when the gateway is told to stop.

@@ -147,6 +147,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     })?);
     drop(listener);
 
+    let rank = inherited.as_ref().map_or(0, |inherited| inherited.rank);
     let took_over = inherited.as_ref().map(Inherited::took_over);
     match took_over {
         Some(TookOver { gap, connections, calls }) => {
@@ -158,7 +159,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let waits_for = Parts { kept: kept.clone(), closed, serving, stop: stop.clone() };
     let elder = {
         let _inside = runtime.enter();
-        Elder::listen(heir.clone(), house.clone(), waits_for, took_over)
+        Elder::listen(heir.clone(), house.clone(), waits_for, rank, took_over)
     };
     let follow = Follow { house, own: heir };
     runtime.block_on(async {

@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use bellwether_core::port::heir::{HeirAnswer, HeirAsk, PROTOCOL, Standing, TookOver};
+use bellwether_core::port::heir::{Standing, TookOver};
 use bellwether_drivers::linux::{Process, Signal};
-use bellwether_link::{Client, Hello};
-use tokio::time::{Instant, sleep, timeout};
+use bellwether_gateway::standing;
+use tokio::time::{Instant, sleep};
 
 use super::{
     keeper::{Role, ended_how},
@@ -52,7 +52,7 @@ async fn serves(role: &Role, new: &Process) -> Result<TookOver, String> {
     let socket = role.heir_socket(new.pid());
     let deadline = Instant::now() + SERVES_MAX;
     loop {
-        if let Some(Standing { serves: true, took_over }) = standing(&socket, ANSWER_MAX).await {
+        if let Some(Standing { serves: true, took_over, .. }) = standing(&socket, ANSWER_MAX).await {
             return Ok(took_over.unwrap_or_default());
         }
         tokio::select! {
@@ -68,18 +68,6 @@ async fn serves(role: &Role, new: &Process) -> Result<TookOver, String> {
             return Err(format!("did not serve within {} s, and {how}", SERVES_MAX.as_secs()));
         }
     }
-}
-
-/// None if it does not answer.
-async fn standing(socket: &Path, within: Duration) -> Option<Standing> {
-    let asked = async {
-        let (link, _) = Client::<HeirAnswer>::connect::<()>(socket, Hello::new(PROTOCOL.0, PROTOCOL.1)).await.ok()?;
-        match link.ask(&HeirAsk::Standing).await.ok()? {
-            HeirAnswer::Standing(standing) => Some(standing),
-            _other => None,
-        }
-    };
-    timeout(within, asked).await.ok().flatten()
 }
 
 /// Named so that gateways find one another; short, as the paths of sockets are bounded.

@@ -22,7 +22,7 @@ pub type HeirId = u64;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum HeirAsk {
-    /// How the gateway stands. For whoever started it.
+    /// How the gateway stands. For whoever started it, and for heirs, who ask the one that serves before any other.
     Standing,
     /// Never answered: while this question is open, its asker lives.
     Stay { heir: HeirId },
@@ -67,6 +67,8 @@ pub enum HeirAnswer {
 pub struct Standing {
     /// It owns the store and accepts connections.
     pub serves: bool,
+    /// One above that of the gateway that gave way to it.
+    pub rank: u64,
     /// How it came to, if another gateway gave way to it.
     pub took_over: Option<TookOver>,
 }

@@ -36,6 +36,7 @@ pub(crate) struct Elder {
     _server: Server<HeirAnswer, ()>,
     requests: Requests<HeirAsk, HeirAnswer>,
     stage: Stage,
+    rank: u64,
     took_over: Option<TookOver>,
     /// Whoever asks, for as long as it lives.
     alive: HashMap<HeirId, Tell>,
@@ -58,6 +59,7 @@ impl Elder {
         own: PathBuf,
         house: Arc<House>,
         parts: Parts,
+        rank: u64,
         took_over: Option<TookOver>,
     ) -> io::Result<Self> {
         match std::fs::remove_file(&own) {
@@ -73,6 +75,7 @@ impl Elder {
             _server: server,
             requests,
             stage: Stage::Serving,
+            rank,
             took_over,
             alive: HashMap::new(),
             heir: None,
@@ -133,8 +136,8 @@ impl Elder {
     async fn answer(&mut self, ask: HeirAsk, tell: Tell) {
         match ask {
             HeirAsk::Standing => {
-                let standing = Standing { serves: self.stage == Stage::Serving, took_over: self.took_over };
-                reply(tell, HeirAnswer::Standing(standing));
+                let (serves, rank) = (self.stage == Stage::Serving, self.rank);
+                reply(tell, HeirAnswer::Standing(Standing { serves, rank, took_over: self.took_over }));
             }
             HeirAsk::Stay { heir } => drop(self.alive.insert(heir, tell)),
             HeirAsk::TakeOver { heir, schema, finish_within } => {

@@ -12,7 +12,7 @@ mod lent;
 pub(crate) mod pass;
 mod succeed;
 
-pub use self::succeed::NotGiven;
+pub use self::succeed::{NotGiven, standing};
 pub(crate) use self::{
     elder::{Elder, Parts},
     succeed::{Follow, Inherited, succeed},

@@ -8,11 +8,11 @@ use std::{
 };
 
 use bellwether_core::{
-    port::heir::{Estate, HeirAnswer, HeirAsk, HeirId, Holding, Late, Left, PROTOCOL, TookOver},
+    port::heir::{Estate, HeirAnswer, HeirAsk, HeirId, Holding, Late, Left, PROTOCOL, Standing, TookOver},
     time::Millis,
 };
 use bellwether_link::{Client, Error as LinkError, Hello};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::PREFIX;
@@ -30,12 +30,16 @@ pub enum NotGiven {
     Refused(String),
     #[error("the gateway that serves gives way to another one already")]
     Busy,
+    #[error("the gateway that serves has not given way within {} s", limits::ELDER_ANSWERS_MAX.as_secs())]
+    Silent,
 }
 
 /// What was taken over.
 pub(crate) struct Inherited {
     link: Link,
     pub(crate) estate: Estate,
+    /// Of the gateway that inherited.
+    pub(crate) rank: u64,
     told_at: Instant,
 }
 
@@ -44,12 +48,13 @@ struct Link {
     heir: HeirId,
 }
 
-enum Asked {
-    Given(Box<Inherited>),
-    Busy,
-    Serves,
-    /// Nobody answers there any more.
+/// What a socket of a gateway leads to.
+enum Look {
+    Stands(Client<HeirAnswer>, Standing),
+    /// Nobody listens there any more.
     Gone,
+    /// It lives, and does not answer. If it has the store, that cannot be opened.
+    Silent,
 }
 
 /// What is wanted of another gateway.
@@ -57,8 +62,8 @@ enum Asked {
 enum Wanted {
     /// All that it has, the store too.
     Place { finish_within: Duration },
-    /// What one has in flight that gave way, and whose heir is gone.
-    InFlight,
+    /// What one has in flight that gave way, and whose heir is gone. It is older than who asks.
+    InFlight { below: u64 },
 }
 
 /// Has the gateway that serves give way, if there is one. Its store is closed then.
@@ -69,22 +74,50 @@ pub(crate) async fn succeed(own: &Path, finish_within: Duration) -> Result<Optio
 async fn seek(own: &Path, wanted: Wanted) -> Result<Option<Inherited>, NotGiven> {
     let until = Instant::now() + limits::HEIR_PATIENCE;
     loop {
-        let mut is_busy = false;
-        for elder in elders(own) {
-            match ask(&elder, wanted).await? {
-                Asked::Given(inherited) => return Ok(Some(*inherited)),
-                Asked::Busy => is_busy = true,
-                Asked::Serves => {}
-                Asked::Gone => drop(std::fs::remove_file(&elder)),
+        let Some((client, standing)) = youngest(own, wanted).await? else { return Ok(None) };
+        let heir = fastrand::u64(1..);
+        let asked = timeout(limits::ELDER_ANSWERS_MAX, ask(&client, heir, wanted)).await;
+        match asked.map_err(|_elapsed| NotGiven::Silent)? {
+            Ok(HeirAnswer::Yours(estate)) => {
+                let rank = standing.rank + 1;
+                let link = Link { client, heir };
+                return Ok(Some(Inherited { link, estate: *estate, rank, told_at: Instant::now() }));
             }
-        }
-        // One that has just lost its heir does not know it yet.
-        match is_busy {
-            false => return Ok(None),
-            true if Instant::now() < until => sleep(limits::LENT_EVERY).await,
-            true => return Err(NotGiven::Busy),
+            // One that has just lost its heir does not know it yet.
+            Ok(HeirAnswer::Busy) if Instant::now() < until => sleep(limits::LENT_EVERY).await,
+            Ok(HeirAnswer::Busy) => return Err(NotGiven::Busy),
+            Ok(HeirAnswer::Serves) => return Ok(None),
+            Ok(HeirAnswer::Refused { reason }) => return Err(NotGiven::Refused(reason)),
+            Ok(other) => return Err(NotGiven::Refused(format!("it answers {other:?}"))),
+            // It has died since it said how it stands.
+            Err(_) => {}
         }
     }
+}
+
+/// Whoever serves, or else whoever served last. Those before it are its own elders, and the store is not theirs to give.
+async fn youngest(own: &Path, wanted: Wanted) -> Result<Option<(Client<HeirAnswer>, Standing)>, NotGiven> {
+    let mut youngest: Option<(Client<HeirAnswer>, Standing)> = None;
+    for socket in elders(own) {
+        match timeout(limits::ELDER_ANSWERS_MAX, look(&socket)).await.unwrap_or(Ok(Look::Silent))? {
+            Look::Stands(client, standing) => {
+                let age = |standing: &Standing| (standing.serves, standing.rank);
+                let is_older = match wanted {
+                    Wanted::Place { .. } => true,
+                    Wanted::InFlight { below } => !standing.serves && standing.rank < below,
+                };
+                if is_older && youngest.as_ref().is_none_or(|(_, other)| age(other) < age(&standing)) {
+                    youngest = Some((client, standing));
+                }
+            }
+            Look::Gone => drop(std::fs::remove_file(&socket)),
+            Look::Silent => {
+                let socket = socket.display();
+                tracing::error!(%socket, "a gateway does not answer: what it has in flight is not known");
+            }
+        }
+    }
+    Ok(youngest)
 }
 
 /// The sockets beside our own.
@@ -97,36 +130,42 @@ fn elders(own: &Path) -> Vec<PathBuf> {
     entries.flatten().map(|entry| entry.path()).filter(is_one).collect()
 }
 
-async fn ask(elder: &Path, wanted: Wanted) -> Result<Asked, NotGiven> {
+/// One that is closing its store answers when that is done.
+async fn look(socket: &Path) -> Result<Look, NotGiven> {
     let hello = Hello::new(PROTOCOL.0, PROTOCOL.1);
-    let client = match Client::<HeirAnswer>::connect::<()>(elder, hello).await {
+    let client = match Client::<HeirAnswer>::connect::<()>(socket, hello).await {
         Ok((client, _no_events)) => client,
         Err(error @ LinkError::Protocol { .. }) => return Err(NotGiven::Refused(error.to_string())),
         Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
             return Err(NotGiven::Refused(error.to_string()));
         }
-        Err(_) => return Ok(Asked::Gone),
+        Err(_) => return Ok(Look::Gone),
     };
-    let heir = fastrand::u64(1..);
+    match client.ask(&HeirAsk::Standing).await {
+        Ok(HeirAnswer::Standing(standing)) => Ok(Look::Stands(client, standing)),
+        Ok(other) => Err(NotGiven::Refused(format!("asked how it stands, it answers {other:?}"))),
+        Err(_) => Ok(Look::Gone),
+    }
+}
+
+async fn ask(client: &Client<HeirAnswer>, heir: HeirId, wanted: Wanted) -> Result<HeirAnswer, LinkError> {
     // Stays open for as long as the link does; its answer never comes.
-    let Ok(_never) = client.send(&HeirAsk::Stay { heir }).await else { return Ok(Asked::Gone) };
+    let _never = client.send(&HeirAsk::Stay { heir }).await?;
     let ask = match wanted {
         Wanted::Place { finish_within } => {
             let finish_within = Millis(u64::try_from(finish_within.as_millis()).unwrap_or(u64::MAX));
             HeirAsk::TakeOver { heir, schema: bellwether_store::GATEWAY.schema, finish_within }
         }
-        Wanted::InFlight => HeirAsk::Adopt { heir },
+        Wanted::InFlight { .. } => HeirAsk::Adopt { heir },
     };
-    match client.ask(&ask).await {
-        Ok(HeirAnswer::Yours(estate)) => {
-            let link = Link { client, heir };
-            Ok(Asked::Given(Box::new(Inherited { link, estate: *estate, told_at: Instant::now() })))
-        }
-        Ok(HeirAnswer::Busy) => Ok(Asked::Busy),
-        Ok(HeirAnswer::Serves) => Ok(Asked::Serves),
-        Ok(HeirAnswer::Refused { reason }) => Err(NotGiven::Refused(reason)),
-        Ok(other) => Err(NotGiven::Refused(format!("it answers {other:?}"))),
-        Err(_) => Ok(Asked::Gone),
+    client.ask(&ask).await
+}
+
+/// How the gateway stands whose socket this is; none if it does not say so in time.
+pub async fn standing(socket: &Path, within: Duration) -> Option<Standing> {
+    match timeout(within, look(socket)).await {
+        Ok(Ok(Look::Stands(_, standing))) => Some(standing),
+        Ok(Ok(Look::Gone | Look::Silent) | Err(_)) | Err(_) => None,
     }
 }
 
@@ -159,19 +198,19 @@ impl Follow {
     pub(crate) async fn run(self, inherited: Option<Inherited>, stop: CancellationToken) {
         let Some(inherited) = inherited else { return };
         tokio::select! {
-            () = self.follow(inherited.link) => {}
+            () = self.follow(inherited.link, inherited.rank) => {}
             () = stop.cancelled() => {}
         }
     }
 
-    async fn follow(&self, mut link: Link) {
+    async fn follow(&self, mut link: Link, rank: u64) {
         loop {
             if self.hear(&link).await {
                 return;
             }
             // It died. One that it had inherited from may still be there. What that one has is known before what is gone
             // counts as free.
-            match seek(&self.own, Wanted::InFlight).await {
+            match seek(&self.own, Wanted::InFlight { below: rank }).await {
                 Ok(Some(inherited)) => {
                     self.house.board.waits.put(&inherited.estate.waits);
                     self.adjust(&inherited.estate.holding).await;
@@ -179,7 +218,7 @@ impl Follow {
                 }
                 // Those that are left have an heir that lives, and that is not this one.
                 Ok(None) | Err(NotGiven::Busy) => return self.adjust(&Holding::default()).await,
-                Err(error @ NotGiven::Refused(_)) => {
+                Err(error @ (NotGiven::Refused(_) | NotGiven::Silent)) => {
                     tracing::error!(%error, "what an older gateway has in flight is not known");
                     return self.adjust(&Holding::default()).await;
                 }

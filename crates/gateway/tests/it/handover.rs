@@ -13,23 +13,23 @@ use bellwether_core::{
     id::Side,
     port::{
         gateway::{GatewayEvent, GatewayIntent, InstanceCard},
-        heir::{HeirAnswer, HeirAsk, PROTOCOL},
+        heir::{HeirAnswer, HeirAsk, PROTOCOL, Standing},
     },
     spec::Delivery,
     time::Millis,
 };
 use bellwether_gateway::Error;
-use bellwether_link::{Client, Hello};
+use bellwether_link::{Client, Hello, Server};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UnixListener},
     sync::Semaphore,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -507,4 +507,49 @@ async fn a_gateway_that_meets_one_being_taken_over_gives_up() {
     let other = std::thread::spawn(move || bellwether_gateway::run(config, CancellationToken::new()));
     let ended = tokio::task::spawn_blocking(move || other.join().unwrap()).await.unwrap();
     assert!(matches!(ended, Err(Error::NotGiven(_))), "{ended:?}");
+}
+
+/// A gateway that has given everything away, or that does not answer, as far as an heir can see.
+fn beside(world: &World, name: &str, serves: Option<bool>) -> (Server<HeirAnswer, ()>, Arc<AtomicU32>) {
+    let listener = UnixListener::bind(world.heir_socket().with_file_name(name)).unwrap();
+    let (server, mut requests) = Server::start(listener, Hello::new(PROTOCOL.0, PROTOCOL.1));
+    let asked = Arc::new(AtomicU32::new(0));
+    let asked_for_more = asked.clone();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Some((ask, tell)) = requests.recv().await {
+            match (ask, serves) {
+                (HeirAsk::Standing, Some(serves)) => {
+                    drop(tell.send(HeirAnswer::Standing(Standing { serves, rank: 9, took_over: None })));
+                }
+                (ask, _) => {
+                    asked_for_more.fetch_add(u32::from(ask != HeirAsk::Standing), Relaxed);
+                    open.push(tell);
+                }
+            }
+        }
+    });
+    (server, asked)
+}
+
+#[tokio::test]
+async fn those_that_gave_way_are_not_asked_while_another_one_serves() {
+    let mut world = World::pulling().await;
+    // Whatever the order is in which the directory lists them, one of these comes first.
+    let older: Vec<_> = (0..8).map(|n| beside(&world, &format!("heir-older{n}"), Some(false))).collect();
+    world.hand_over().await;
+    assert_eq!(older.iter().map(|(_, asked)| asked.load(Relaxed)).sum::<u32>(), 0);
+    world.submit("t1").await;
+    assert_eq!(world.next_id(BLUE).await.as_deref(), Some("t1"));
+}
+
+#[tokio::test]
+async fn one_that_does_not_answer_is_waited_for_within_a_bound() {
+    let mut world = World::pulling().await;
+    let (_older, _) = beside(&world, "heir-stuck", None);
+    let since = Instant::now();
+    world.hand_over().await;
+    assert!(since.elapsed() < Duration::from_secs(12), "{:?}", since.elapsed());
+    world.submit("t1").await;
+    assert_eq!(world.next_id(BLUE).await.as_deref(), Some("t1"));
 }

@@ -23,6 +23,8 @@ struct Gateway {
     /// Of the elder, by the elder's numbers.
     adopted: BTreeMap<CallId, CallId>,
     elder: Option<usize>,
+    /// One above that of its first elder.
+    rank: u64,
 }
 
 /// What a process has done to become the one that serves.
@@ -60,21 +62,27 @@ impl World {
         let scheduler = Scheduler::new(Limits::for_slots(SLOTS));
         let (stage, heir) = (Stage::Closed { heir: false }, Heir::Begins);
         let adopted = BTreeMap::new();
-        self.gateways.push(Some(Gateway { stage, heir, scheduler, in_flight: Vec::new(), adopted, elder: None }));
+        self.gateways.push(Some(Gateway {
+            stage,
+            heir,
+            scheduler,
+            in_flight: Vec::new(),
+            adopted,
+            elder: None,
+            rank: 0,
+        }));
     }
 
     /// The next step of this process as heir. A refusal ends it.
     fn advance(&mut self, n: usize) {
         match self.gateway(n).heir {
             Heir::Begins => {
-                let elders: Vec<usize> = self.living().into_iter().filter(|&other| other != n).collect();
-                // One that gave way already and has an heir says so, and its heir is among those that are asked.
-                let asked = elders.into_iter().find(|&elder| {
-                    self.gateway(elder).heir == Heir::Serves
-                        && !matches!(self.tell(elder, Event::Asked), Some(Effect::Refuse))
-                });
+                // One that is being taken over already says so.
+                let youngest = self.youngest(n, u64::MAX);
+                let asked = youngest.filter(|&elder| self.tell(elder, Event::Asked) != Some(Effect::Refuse));
                 match asked {
                     Some(elder) => {
+                        self.gateway(n).rank = self.gateway(elder).rank + 1;
                         self.gateway(n).elder = Some(elder);
                         self.gateway(n).heir = Heir::Asked;
                     }
@@ -114,6 +122,18 @@ impl World {
         }
     }
 
+    /// Whom to ask: the store's owner, or else the one that had it last. Those before it are its own elders.
+    fn youngest(&self, n: usize, below: u64) -> Option<usize> {
+        let asked = |other: &usize| {
+            let it = self.gateways[*other].as_ref().expect("it lives");
+            *other != n && it.heir == Heir::Serves && it.rank < below
+        };
+        self.living().into_iter().filter(asked).max_by_key(|&other| {
+            let it = self.gateways[other].as_ref().expect("it lives");
+            (it.stage.owns_store(), it.rank)
+        })
+    }
+
     fn tell(&mut self, elder: usize, event: Event) -> Option<Effect> {
         let now = self.tick();
         let gateway = self.gateway(elder);
@@ -128,21 +148,27 @@ impl World {
         effect
     }
 
+    /// All that the elder has is told as a whole, each time: what is new is known before what is gone counts as free.
     fn inherit(&mut self, n: usize, elder: usize) {
         let now = self.tick();
-        let held: Vec<(CallId, AgentName, ModelName)> = self
-            .gateway(elder)
-            .scheduler
-            .in_flight()
+        let held: Vec<(CallId, AgentName, ModelName)> = self.gateways[elder]
+            .iter()
+            .flat_map(|elder| elder.scheduler.in_flight())
             .map(|(id, agent, model)| (id, agent.clone(), model.clone()))
             .collect();
-        for (theirs, agent, model) in held {
-            let ours = CallId(self.next_call);
-            self.next_call += 1;
-            let gateway = self.gateway(n);
-            gateway.scheduler.adopt(now, ours, agent, model);
-            gateway.adopted.insert(theirs, ours);
+        let World { gateways, next_call, .. } = self;
+        let gateway = gateways[n].as_mut().expect("it lives");
+        for (theirs, agent, model) in &held {
+            gateway.adopted.entry(*theirs).or_insert_with(|| {
+                let ours = CallId(*next_call);
+                *next_call += 1;
+                gateway.scheduler.adopt(now, ours, agent.clone(), model.clone());
+                ours
+            });
         }
+        let gone = |theirs: &CallId, _: &mut CallId| held.iter().all(|(id, ..)| id != theirs);
+        let ended: Vec<CallId> = gateway.adopted.extract_if(.., gone).map(|(_, ours)| ours).collect();
+        ended.into_iter().for_each(|ours| gateway.scheduler.finished(now, ours));
     }
 
     /// It opens the store and accepts.
@@ -157,34 +183,28 @@ impl World {
 
     /// What the elder no longer has is free.
     fn hear(&mut self, n: usize) {
-        let now = self.tick();
-        let Some(elder) = self.gateway(n).elder else { return };
-        let held: Vec<CallId> =
-            self.gateways[elder].iter().flat_map(|elder| elder.scheduler.in_flight()).map(|(id, ..)| id).collect();
+        let Some(mut elder) = self.gateway(n).elder else { return };
         if self.gateways[elder].is_none() {
             // Before what it had counts as free: whoever it had inherited from may still be there.
             self.gateway(n).elder = None;
-            if let Some(older) = self.living().into_iter().find(|&older| {
+            let rank = self.gateway(n).rank;
+            // One that has another heir is that one's.
+            if let Some(older) = self.youngest(n, rank).filter(|&older| {
                 matches!(self.gateway(older).stage, Stage::Closed { heir: false } | Stage::Lending { heir: false })
-                    && older != n
-                    && self.gateway(older).heir == Heir::Serves
             }) {
-                let gone = std::mem::take(&mut self.gateway(n).adopted);
                 self.tell(older, Event::Asked);
-                self.inherit(n, older);
                 self.tell(older, Event::HeirAccepts);
                 self.gateway(n).elder = Some(older);
-                gone.into_values().for_each(|ours| self.gateway(n).scheduler.finished(now, ours));
-                return self.obey(n);
+                elder = older;
             }
         }
-        let gateway = self.gateway(n);
-        let ended: Vec<CallId> =
-            gateway.adopted.extract_if(.., |theirs, _| !held.contains(theirs)).map(|(_, ours)| ours).collect();
-        ended.into_iter().for_each(|ours| gateway.scheduler.finished(now, ours));
+        self.inherit(n, elder);
         self.obey(n);
-        let lends = self.gateways[elder].as_ref().is_some_and(|elder| matches!(elder.stage, Stage::Lending { .. }));
-        if lends && held.is_empty() {
+        // It ends after the one before it, and after its heir knows that nothing is left.
+        let ends = |it: &Gateway| {
+            matches!(it.stage, Stage::Lending { .. }) && it.elder.is_none() && it.scheduler.slots_busy() == 0
+        };
+        if self.gateways[elder].as_ref().is_some_and(ends) {
             self.tell(elder, Event::Finished);
         }
     }
@@ -309,6 +329,25 @@ proptest! {
         let scheduler = &world.gateway(serving.expect("just seen")).scheduler;
         prop_assert_eq!((scheduler.slots_busy(), scheduler.calls_waiting()), (0, 0));
     }
+}
+
+#[test]
+fn one_that_lends_is_not_asked_while_another_one_serves() {
+    let mut world = World::default();
+    for n in 0..3 {
+        world.start();
+        if n == 1 {
+            world.ask();
+        }
+        while world.gateway(n).heir != Heir::Serves {
+            world.advance(n);
+        }
+    }
+    // The one in the middle dies, and the one that serves does not know it yet.
+    world.kill(1);
+    world.start();
+    world.advance(3);
+    assert_eq!((world.gateway(0).stage, world.gateway(3).elder), (Stage::Lending { heir: false }, Some(2)));
 }
 
 #[test]
