@@ -142,11 +142,10 @@ impl ProcessDriver {
         for record in known.into_values() {
             driver.take_up(record)?;
         }
+        sweep::unrecorded(&driver.shared);
         let first = beat::Measurer::new().map_err(OpenError::Proc)?;
         driver.tasks.spawn(beat::run(driver.shared.clone(), first));
         driver.tasks.spawn(sweep::run(driver.shared.clone()));
-        // What an earlier driver started and did not live to record belongs to nobody.
-        driver.shared.sweeper.all();
         Ok(driver)
     }
 

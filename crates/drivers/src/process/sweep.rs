@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bellwether_core::id::InstanceId;
@@ -18,6 +18,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// A control group that still has a dying process in it is tried again after this.
 const AGAIN: Duration = Duration::from_millis(100);
 const TRIES_MAX: u32 = 100;
+/// What was killed is gone within this, unless the kernel holds it.
+const GONE_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub(super) struct Sweeper {
@@ -39,11 +41,6 @@ impl Sweeper {
         self.wake.notify_one();
     }
 
-    pub(super) fn all(&self) {
-        self.due().all = true;
-        self.wake.notify_one();
-    }
-
     /// Looks once more now, for a driver that is about to go.
     pub(super) async fn finish(&self, shared: &Arc<Shared>) {
         self.due().all = true;
@@ -52,6 +49,25 @@ impl Sweeper {
 
     fn due(&self) -> std::sync::MutexGuard<'_, Due> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends what an earlier driver started and did not live to record, and returns when it is gone: its instance is about to
+/// be started once more, and would find its port taken.
+pub(super) fn unrecorded(shared: &Shared) {
+    shared.sweeper.due().all = true;
+    let mut killed = look(shared);
+    let deadline = Instant::now() + GONE_MAX;
+    loop {
+        killed.retain(|was| proc::stat(was.pid).is_ok_and(|is| is.started_ticks == was.started_ticks && !is.is_dead()));
+        if killed.is_empty() {
+            return;
+        }
+        if Instant::now() >= deadline {
+            let pids: Vec<u32> = killed.iter().map(|stat| stat.pid).collect();
+            return tracing::error!(?pids, "processes of instances that were never recorded do not end");
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -72,12 +88,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 async fn sweep(shared: &Arc<Shared>) {
     let worker = shared.clone();
-    if let Err(error) = tokio::task::spawn_blocking(move || look(&worker)).await {
+    let looked = tokio::task::spawn_blocking(move || drop(look(&worker)));
+    if let Err(error) = looked.await {
         tracing::error!(%error, "clearing up after ended instances failed");
     }
 }
 
-fn look(shared: &Shared) {
+/// Returns what it killed.
+fn look(shared: &Shared) -> Vec<proc::Stat> {
+    let mut killed = Vec::new();
     let mut due = std::mem::take(&mut *shared.sweeper.due());
     // Read after the list was taken: an instance that starts from here on is not on it.
     let living: BTreeSet<InstanceId> = shared.registry().instances().collect();
@@ -86,7 +105,7 @@ fn look(shared: &Shared) {
     match proc::all() {
         Ok(stats) => {
             let me = std::process::id();
-            for stat in stats.iter().filter(|stat| !stat.is_dead() && stat.pid != me) {
+            for stat in stats.into_iter().filter(|stat| !stat.is_dead() && stat.pid != me) {
                 let Some(instance) = family::marked(stat.pid, &shared.launcher.owner).filter(|i| condemned(*i)) else {
                     continue;
                 };
@@ -94,6 +113,7 @@ fn look(shared: &Shared) {
                 if let Err(error) = linux::kill_exact(stat.pid, stat.started_ticks, Signal::KILL) {
                     tracing::error!(%instance, pid = stat.pid, %error, "cannot end it");
                 }
+                killed.push(stat);
             }
         }
         Err(error) => tracing::error!(%error, "cannot look for processes that outlived their instance"),
@@ -112,4 +132,5 @@ fn look(shared: &Shared) {
     for (instance, left) in due.ended {
         later.ended.entry(instance).or_insert(left);
     }
+    killed
 }

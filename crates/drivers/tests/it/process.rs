@@ -92,8 +92,12 @@ async fn a_process_that_nobody_recorded_is_ended_at_the_next_start() {
     let pids = printed(&bench, 1, 1).await;
     bench.process_driver().detach().await;
     fs::remove_file(bench.state().join("instances/1.json")).unwrap();
+    // Gone before anything can be started: the instance is started anew under the same number, on the same address.
     bench.restart().await;
-    eventually("it is gone", || !lives(pids[0])).await;
+    assert!(!lives(pids[0]));
+    start(&bench, 1, shell("echo $$; exec sleep 66")).await;
+    let again = printed(&bench, 1, 2).await;
+    assert!(lives(again[1]));
     bench.close().await;
 }
 
