@@ -179,6 +179,14 @@ fn it_goes_on_judging_in_a_freeze() {
 }
 
 #[test]
+fn a_last_phase_that_ends_in_a_freeze_is_validated_at_once() {
+    let mut world = with(&[(100, 1000)]);
+    let began = world.rollout().started;
+    world.until_state(State::Completed);
+    assert_eq!(minutes(&world, began), 150);
+}
+
+#[test]
 fn the_last_phase_is_validated_in_a_freeze_and_blue_is_held_over_it() {
     let mut world = with(&[(130, 1000)]);
     let began = world.rollout().started;

@@ -166,7 +166,12 @@ fn a_repeated_request_is_done_once_also_over_a_crash() {
     let mut world = World::rolling(4);
     world.until_state(at(0, Step::Baking { look: 1 }));
     let pause = Verb::new(VerbKind::Pause, RolloutId(1), "ann", "lunch");
+    let once = |verb: &Verb| Once::new("k1", verb).unwrap();
+    assert_eq!(world.controller.check_key(Some(&once(&pause))), Ok(()));
     world.feed(under("k1", pause.clone())).unwrap();
+    let repeated = Err(Refusal::Repeated(RolloutId(1)));
+    assert_eq!(world.controller.check_key(Some(&once(&pause))), repeated, "and asking alone says so too");
+    assert_eq!(once(&pause).key(), "k1");
     world.verb(VerbKind::Resume).unwrap();
     for crash in [false, true] {
         if crash {

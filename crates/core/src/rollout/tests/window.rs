@@ -40,6 +40,30 @@ fn a_rollout_that_is_done_in_time_hears_nothing_of_its_window() {
 }
 
 #[test]
+fn what_is_planned_yet_is_the_rest_of_this_stage_and_all_that_follows() {
+    let mut world = World::new(12);
+    let mut plan = plan(12);
+    plan.window = Some(Millis::from_mins(1000));
+    // Six batches of two, three in each phase; moving them takes an hour, of which each is a sixth.
+    plan.outlook.schedule.moving = Millis::from_mins(60);
+    world.start(plan).unwrap();
+    let planned = |world: &World| shown(world).planned.0 / 60_000;
+    assert_eq!(planned(&world), 60 + 2 * 30 + 60 + 30);
+    world.until_state(State::Progressing { phase: 0, step: Step::Warming { batch: 1 } });
+    assert_eq!(planned(&world), 2 * 30 + 50 + 30);
+    world.until_state(BAKING);
+    world.pass(Millis::from_mins(10));
+    assert_eq!(planned(&world), 20 + 30 + 30 + 30);
+    world.until_state(State::Progressing { phase: 1, step: Step::Warming { batch: 2 } });
+    assert_eq!(planned(&world), 30 + 10 + 30);
+    world.until_state(State::Validating { judging: false });
+    world.pass(Millis::from_mins(20));
+    assert_eq!(planned(&world), 10);
+    assert_eq!(world.finish(), State::Committed);
+    assert_eq!(planned(&world), 0);
+}
+
+#[test]
 fn it_pauses_wherever_the_window_closes_and_a_person_lets_it_go_on() {
     for (window, state) in [(30, State::Preflight), (75, BAKING), (140, State::Validating { judging: false })] {
         let mut world = with(window, AtEnd::Pause);
