@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod freeze;
 mod lookout;
+mod preview;
 mod progress;
 mod questions;
 mod race;
