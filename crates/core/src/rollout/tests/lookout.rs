@@ -33,6 +33,14 @@ fn a_world_that_is_as_it_should_be_raises_no_doubt_before_during_and_after_a_rol
 }
 
 #[test]
+fn it_looks_once_a_minute_after_whatever_look_there_was() {
+    let mut lookout = Lookout::new(second(0));
+    assert_eq!(lookout.at(), second(60));
+    lookout.looks(second(70));
+    assert_eq!(lookout.at(), second(130));
+}
+
+#[test]
 fn an_end_that_nobody_told_is_found_and_made_good() {
     let mut world = World::new(2);
     let gone = *world.running.keys().next().unwrap();

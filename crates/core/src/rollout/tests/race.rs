@@ -153,6 +153,11 @@ fn a_position_is_carried_as_it_was_handed_out() {
     world.until_state(at(1, Step::Baking { look: 1 }));
     let position = seen(&world);
     assert_eq!(position.to_string().parse(), Ok(position.clone()));
+    let written = serde_json::to_value(&position).unwrap();
+    assert_eq!(written, position.to_string());
+    assert_eq!(serde_json::from_value::<Position>(written).unwrap(), position);
+    let of_length = |length| format!("1/{}/1/1/1", "x".repeat(length)).parse::<Position>();
+    assert!(of_length(64).is_ok() && of_length(65).is_err());
     assert_eq!(position.words(), "phase 2 baking look 1");
     assert!(position.to_string().bytes().all(|b| b.is_ascii_graphic() && b != b'"'), "{position}");
     for wrong in ["", "1", "1/x/1/1", "1/x/1/1/1/1", "a/x/1/1/1", "1/X/1/1/1", "1//1/1/1", "1/x/-1/1/1", "1/x y/1/1/1"]

@@ -34,3 +34,11 @@ fn the_way_back_of_a_fleet_fits_into_half_of_what_is_held_back() {
         }
     }
 }
+
+#[test]
+fn what_is_held_back_grows_with_the_fleet() {
+    let journal = reserve::journal_bytes(1) - reserve::journal_bytes(0);
+    let gateway = reserve::gateway_bytes(1) - reserve::gateway_bytes(0);
+    assert!(gateway > journal, "the records of a way back are longer than its events: {gateway} and {journal}");
+    assert_eq!(reserve::gateway_bytes(131) - reserve::gateway_bytes(0), 131 * gateway);
+}

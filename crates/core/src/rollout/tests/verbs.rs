@@ -290,3 +290,13 @@ impl NextPhase for State {
         }
     }
 }
+
+#[test]
+fn a_second_pause_leaves_the_first_as_it_was_said() {
+    let mut world = World::rolling(4);
+    world.verb_by(VerbKind::Pause, "ann").unwrap();
+    let first = world.rollout().paused.clone();
+    assert!(matches!(&first, Some(PauseReason::Asked { by, .. }) if by == "ann"), "{first:?}");
+    world.verb_by(VerbKind::Pause, "bob").unwrap();
+    assert_eq!(world.rollout().paused, first);
+}

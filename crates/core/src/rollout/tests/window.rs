@@ -64,6 +64,24 @@ fn what_is_planned_yet_is_the_rest_of_this_stage_and_all_that_follows() {
 }
 
 #[test]
+fn a_phase_in_two_halves_has_half_of_its_bake_before_each() {
+    let mut world = World::new(12);
+    let mut plan = plan(12);
+    plan.window = Some(Millis::from_mins(1000));
+    plan.phases[0].second_half = Some(2);
+    world.start(plan).unwrap();
+    let planned = |world: &World| shown(world).planned.0 / 60_000;
+    let warming = |batch| State::Progressing { phase: 0, step: Step::Warming { batch } };
+    world.until_state(warming(1));
+    assert_eq!(planned(&world), 30 + 30 + 30);
+    world.until_state(State::Progressing { phase: 0, step: Step::Halfway { next: 2 } });
+    world.pass(Millis::from_mins(5));
+    assert_eq!(planned(&world), 10 + 15 + 30 + 30);
+    world.until_state(warming(2));
+    assert_eq!(planned(&world), 15 + 30 + 30);
+}
+
+#[test]
 fn it_pauses_wherever_the_window_closes_and_a_person_lets_it_go_on() {
     for (window, state) in [(30, State::Preflight), (75, BAKING), (140, State::Validating { judging: false })] {
         let mut world = with(window, AtEnd::Pause);
