@@ -79,3 +79,12 @@ fn a_clock_that_is_set_after_the_end_changes_nothing_of_what_was() {
     set_clock(&mut world, JUMPS[0]);
     assert_eq!(*world.rollout(), before);
 }
+
+#[test]
+fn a_clock_that_never_rests_is_noted_so_often_and_no_more() {
+    let mut world = rolling();
+    for n in 0..40 {
+        set_clock(&mut world, JUMPS[n % JUMPS.len()]);
+    }
+    assert_eq!(world.rollout().clock_jumps.len(), 32);
+}
