@@ -56,6 +56,15 @@ fn blues_that_have_to_be_started_take_over_after_that() {
 #[test]
 fn what_goes_on_undoes_nothing_and_moves_nobody() {
     let mut world = with(plan(4));
+    world.until("a cutover is under way", |w| {
+        matches!(w.state(), State::Progressing { step: Step::CuttingOver { .. }, .. })
+    });
+    let pause = of(&world, event(VerbKind::Pause));
+    assert_eq!(
+        (pause.moves, pause.follows),
+        (Vec::new(), Vec::new()),
+        "what an earlier step decided is not told again"
+    );
     world.until_state(BAKING);
     world.settle();
     for verb in [VerbKind::Pause, VerbKind::Promote] {

@@ -37,6 +37,11 @@ fn the_way_back_of_a_fleet_fits_into_half_of_what_is_held_back() {
 
 #[test]
 fn what_is_held_back_grows_with_the_fleet() {
+    const MIB: u64 = 1 << 20;
+    for of_no_agents in [reserve::journal_bytes(0), reserve::gateway_bytes(0)] {
+        // Room for a log of writes before it is carried over, and no more than the smallest disk can spare.
+        assert!((5 * MIB..=8 * MIB).contains(&of_no_agents), "{of_no_agents}");
+    }
     let journal = reserve::journal_bytes(1) - reserve::journal_bytes(0);
     let gateway = reserve::gateway_bytes(1) - reserve::gateway_bytes(0);
     assert!(gateway > journal, "the records of a way back are longer than its events: {gateway} and {journal}");
