@@ -134,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn what_one_process_remembers_another_one_goes_on_with() {
+        let (mut elder, mut heir) = (Streaks::default(), Streaks::default());
+        counted(&mut elder, Side::Green, &[BAD, BAD]);
+        let told: Vec<_> = elder.all().map(|(agent, side, failures)| (agent.clone(), side, failures)).collect();
+        told.into_iter().for_each(|(agent, side, failures)| heir.recall(agent, side, failures));
+        assert_eq!(counted(&mut heir, Side::Green, &[BAD]), (0, 0, 3), "the burst goes on");
+    }
+
+    #[test]
     fn a_settled_green_takes_its_past_along_and_a_fresh_one_has_none() {
         let mut streaks = Streaks::default();
         counted(&mut streaks, Side::Green, &[BAD, BAD]);

@@ -46,6 +46,10 @@ fn nothing_of_a_phase_is_touched_before_it_is_approved() {
     world.verb_by(VerbKind::Approve, "eve").unwrap();
     world.until_state(State::Completed);
     let given: Vec<_> = world.rollout().approvals.iter().filter_map(|record| record.given.clone()).collect();
+    let shown = world.controller.view(world.now).rollout.unwrap().phases;
+    let shown =
+        shown.into_iter().map(|phase| phase.approved.and_then(|record| record.given)).collect::<Option<Vec<_>>>();
+    assert_eq!(shown.as_ref(), Some(&given), "each phase shows its own");
     let who: Vec<_> = given.iter().map(|consent| (consent.by.as_str(), consent.why.as_str())).collect();
     assert_eq!(who, [("bob", "because"), ("eve", "because")]);
     assert!(world.rollout().phases[0].began >= given[0].at, "waiting is no part of the phase");

@@ -84,3 +84,10 @@ fn a_part_that_is_taken_back_is_told_with_its_time() {
     let preview = of(&world, Event::Verb(part));
     assert_eq!((preview.moves, preview.follows, preview.undo), (to_blue(&["a"]), Vec::new(), Some(UNDO)));
 }
+
+#[test]
+fn a_plan_that_has_not_estimated_the_way_back_tells_no_time_for_it() {
+    let mut world = World::rolling(4);
+    world.until_state(BAKING);
+    assert_eq!(of(&world, event(VerbKind::Rollback)).undo, None);
+}

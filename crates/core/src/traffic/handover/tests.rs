@@ -357,6 +357,17 @@ fn an_heir_that_dies_before_the_store_is_closed_changes_nothing() {
 }
 
 #[test]
+fn the_store_is_owned_until_it_is_closed() {
+    let (mut stage, mut owned) = (Stage::Serving, Vec::new());
+    for event in [Event::Asked, Event::Quiesced, Event::StoreClosed, Event::HeirAccepts, Event::Finished] {
+        owned.push(stage.owns_store());
+        stage = stage.step(event).unwrap().0;
+    }
+    owned.push(stage.owns_store());
+    assert_eq!((stage, owned), (Stage::Gone, vec![true, true, true, false, false, false]));
+}
+
+#[test]
 fn what_cannot_happen_is_said() {
     let misplaced = Stage::Serving.step(Event::HeirAccepts).unwrap_err();
     assert_eq!(misplaced.to_string(), "HeirAccepts cannot happen while Serving");
