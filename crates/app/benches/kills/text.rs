@@ -35,9 +35,10 @@ impl fmt::Display for Report<'_> {
         let tasks = account.tasks;
         writeln!(
             f,
-            "\nrollouts   {} taken back midway, {} from their end, {} otherwise",
+            "\nrollouts   {} taken back midway, {} from their end, {} without a baseline, {} otherwise",
             rolled.back_from_midway,
             rolled.back_from_the_end,
+            rolled.without_baseline,
             rolled.otherwise.len()
         )?;
         writeln!(

@@ -25,6 +25,8 @@ pub(crate) struct Rolled {
     /// Those that were taken back before their end, and those that had come to it.
     pub(crate) back_from_midway: usize,
     pub(crate) back_from_the_end: usize,
+    /// Those that were refused, as seconds of their baseline were lost with a gateway.
+    pub(crate) without_baseline: usize,
     /// What ended otherwise.
     pub(crate) otherwise: Vec<String>,
 }
@@ -73,10 +75,15 @@ fn roll(commands: &Commands, mut chance: fastrand::Rng, stop: &AtomicBool) -> Re
         match (state.as_str(), control::state(&end)) {
             ("completed", "rolled_back") => rolled.back_from_the_end += 1,
             ("preflight" | "progressing" | "validating", "rolled_back") => rolled.back_from_midway += 1,
+            (_, "preflight_failed") if lacks_baseline(&end["rollout"]) => rolled.without_baseline += 1,
             (from, to) => rolled.otherwise.push(format!("{to} from {from}: {}", end["rollout"])),
         }
     }
     Ok(rolled)
+}
+
+fn lacks_baseline(rollout: &Value) -> bool {
+    rollout["refused"].as_str().is_some_and(|why| why.starts_with("the baseline has"))
 }
 
 fn is_over(status: &Value) -> bool {
