@@ -121,9 +121,11 @@ pub(crate) const LEGACY_LOOK: Duration = Duration::from_millis(100);
 pub(crate) const CUT_GRACE: Duration = Duration::from_secs(1);
 /// How long a gateway waits for one that is being taken over already, and one that has finished for its heir to hear it.
 pub(crate) const HEIR_PATIENCE: Duration = Duration::from_secs(2);
-/// How long an older gateway may take to say how it stands, or to give way; it closes its store meanwhile.
-pub(crate) const ELDER_ANSWERS_MAX: Duration = Duration::from_secs(5);
 pub(crate) const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
+/// How long an older gateway may take to say how it stands.
+pub(crate) const STANDING_MAX: Duration = Duration::from_secs(5);
+/// How long it may take to give way: to empty itself and to close its store, on a disk and a machine that are busy.
+pub(crate) const GIVES_WAY_MAX: Duration = Duration::from_secs(20);
 
 /// How long requests in flight may take to end when the gateway is told to stop.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

@@ -30,7 +30,7 @@ pub enum NotGiven {
     Refused(String),
     #[error("the gateway that serves gives way to another one already")]
     Busy,
-    #[error("the gateway that serves has not given way within {} s", limits::ELDER_ANSWERS_MAX.as_secs())]
+    #[error("the gateway that serves has not given way within {} s", limits::GIVES_WAY_MAX.as_secs())]
     Silent,
 }
 
@@ -76,7 +76,7 @@ async fn seek(own: &Path, wanted: Wanted) -> Result<Option<Inherited>, NotGiven>
     loop {
         let Some((client, standing)) = youngest(own, wanted).await? else { return Ok(None) };
         let heir = fastrand::u64(1..);
-        let asked = timeout(limits::ELDER_ANSWERS_MAX, ask(&client, heir, wanted)).await;
+        let asked = timeout(limits::GIVES_WAY_MAX, ask(&client, heir, wanted)).await;
         match asked.map_err(|_elapsed| NotGiven::Silent)? {
             Ok(HeirAnswer::Yours(estate)) => {
                 let rank = standing.rank + 1;
@@ -99,7 +99,7 @@ async fn seek(own: &Path, wanted: Wanted) -> Result<Option<Inherited>, NotGiven>
 async fn youngest(own: &Path, wanted: Wanted) -> Result<Option<(Client<HeirAnswer>, Standing)>, NotGiven> {
     let mut youngest: Option<(Client<HeirAnswer>, Standing)> = None;
     for socket in elders(own) {
-        match timeout(limits::ELDER_ANSWERS_MAX, look(&socket)).await.unwrap_or(Ok(Look::Silent))? {
+        match timeout(limits::STANDING_MAX, look(&socket)).await.unwrap_or(Ok(Look::Silent))? {
             Look::Stands(client, standing) => {
                 let age = |standing: &Standing| (standing.serves, standing.rank);
                 let is_older = match wanted {

@@ -179,25 +179,20 @@ fn it_goes_on_judging_in_a_freeze() {
 }
 
 #[test]
-fn a_last_phase_that_ends_in_a_freeze_is_validated_at_once() {
-    let mut world = with(&[(100, 1000)]);
-    let began = world.rollout().started;
-    world.until_state(State::Completed);
-    assert_eq!(minutes(&world, began), 150);
-}
-
-#[test]
 fn the_last_phase_is_validated_in_a_freeze_and_blue_is_held_over_it() {
-    let mut world = with(&[(130, 1000)]);
-    let began = world.rollout().started;
-    world.until_state(State::Completed);
-    assert_eq!(minutes(&world, began), 150);
-    until_frozen(&mut world);
-    assert_eq!(minutes(&world, began), 210);
-    assert_eq!(world.running.len(), 8, "blue is there");
-    assert_eq!(world.finish(), State::Committed);
-    assert_eq!(minutes(&world, began), 1000);
-    assert_eq!(world.rollout().paused, None);
+    // The freeze begins in the last phase, or in the validation.
+    for from in [100, 130] {
+        let mut world = with(&[(from, 1000)]);
+        let began = world.rollout().started;
+        world.until_state(State::Completed);
+        assert_eq!(minutes(&world, began), 150);
+        until_frozen(&mut world);
+        assert_eq!(minutes(&world, began), 210);
+        assert_eq!(world.running.len(), 8, "blue is there");
+        assert_eq!(world.finish(), State::Committed);
+        assert_eq!(minutes(&world, began), 1000);
+        assert_eq!(world.rollout().paused, None);
+    }
 }
 
 #[test]
