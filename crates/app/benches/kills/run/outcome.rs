@@ -70,11 +70,12 @@ impl Outcome {
     pub(super) fn of(
         plan: &Plan,
         kills: Vec<Kill>,
-        rolled: Rolled,
+        mut rolled: Rolled,
         asked: &[Asked],
         account: Account,
         instances: &BTreeMap<u64, Instance>,
     ) -> Self {
+        rolled.explain_refused(&kills);
         let mut rounds: Vec<Round> = kills.iter().map(|kill| Round::of(kill, asked)).collect();
         let mut unaccounted = Vec::new();
         for one in asked.iter().filter(|one| one.end != End::Answered) {

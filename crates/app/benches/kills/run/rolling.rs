@@ -12,7 +12,10 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::world::Commands;
+use super::{
+    rounds::{Kill, Victim},
+    world::Commands,
+};
 use crate::common::control;
 
 const TAKEN_MAX: Duration = Duration::from_secs(60);
@@ -25,10 +28,35 @@ pub(crate) struct Rolled {
     /// Those that were taken back before their end, and those that had come to it.
     pub(crate) back_from_midway: usize,
     pub(crate) back_from_the_end: usize,
-    /// Those that were refused, as seconds of their baseline were lost with a gateway.
+    /// Those that were refused, as seconds of their baseline were lost with a gateway that was killed meanwhile.
     pub(crate) without_baseline: usize,
+    /// Those that were refused for their baseline, before it is known who was killed meanwhile.
+    #[serde(skip)]
+    pub(super) refused: Vec<Refused>,
     /// What ended otherwise.
     pub(crate) otherwise: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    began: Instant,
+    ended: Instant,
+    told: String,
+}
+
+impl Rolled {
+    pub(super) fn explain_refused(&mut self, kills: &[Kill]) {
+        for refused in std::mem::take(&mut self.refused) {
+            let took_records = |kill: &Kill| {
+                kill.victim != Victim::Controller && kill.at <= refused.ended && kill.back >= refused.began
+            };
+            if kills.iter().any(took_records) {
+                self.without_baseline += 1;
+            } else {
+                self.otherwise.push(format!("no gateway was killed meanwhile: {}", refused.told));
+            }
+        }
+    }
 }
 
 pub(super) struct Rolling {
@@ -54,6 +82,7 @@ impl Rolling {
 fn roll(commands: &Commands, mut chance: fastrand::Rng, stop: &AtomicBool) -> Result<Rolled, String> {
     let mut rolled = Rolled::default();
     while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
         let last = number(&status(commands, "an answer", TAKEN_MAX, |_| true)?);
         insist(|| commands.roll_out(), commands, "a rollout", |status| number(status) > last)?;
         // Half of them are taken back wherever they stand at the moment.
@@ -75,7 +104,9 @@ fn roll(commands: &Commands, mut chance: fastrand::Rng, stop: &AtomicBool) -> Re
         match (state.as_str(), control::state(&end)) {
             ("completed", "rolled_back") => rolled.back_from_the_end += 1,
             ("preflight" | "progressing" | "validating", "rolled_back") => rolled.back_from_midway += 1,
-            (_, "preflight_failed") if lacks_baseline(&end["rollout"]) => rolled.without_baseline += 1,
+            (_, "preflight_failed") if lacks_baseline(&end["rollout"]) => {
+                rolled.refused.push(Refused { began, ended: Instant::now(), told: end["rollout"].to_string() });
+            }
             (from, to) => rolled.otherwise.push(format!("{to} from {from}: {}", end["rollout"])),
         }
     }
