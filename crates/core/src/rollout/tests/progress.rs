@@ -1,5 +1,7 @@
 //! How a rollout goes when nothing dies: phases, gates, standby and commit.
 
+use std::collections::BTreeMap;
+
 use super::world::{BAKE, World, plan, plan_with, report};
 use crate::{
     analysis::Verdict,
@@ -12,6 +14,17 @@ use crate::{
 
 const BAKING: State = State::Progressing { phase: 0, step: Step::Baking { look: 1 } };
 const HELD: State = State::Progressing { phase: 0, step: Step::Held };
+
+#[test]
+fn the_machine_knows_everybody_who_runs_and_where_each_sits() {
+    let mut world = World::rolling(5);
+    world.until_state(BAKING);
+    world.settle();
+    let seated = world.controller.instances().map(|(instance, agent, side)| (instance, (agent.clone(), side)));
+    assert_eq!(seated.collect::<BTreeMap<_, _>>(), world.running, "five blues and the two greens of the canary");
+    let types = world.controller.agents_with_types().map(|(agent, of)| (agent.as_str(), of.as_str()));
+    assert_eq!(types.collect::<Vec<_>>(), ["a", "b", "c", "d", "e"].map(|agent| (agent, "worker")));
+}
 
 #[test]
 fn a_healthy_rollout_goes_through_all_phases_to_the_commit() {

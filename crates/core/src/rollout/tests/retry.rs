@@ -72,8 +72,11 @@ fn a_rollout_that_was_rolled_back_is_started_again_as_another() {
     let mut world = World::rolling(4);
     world.until_state(State::Progressing { phase: 0, step: Step::Baking { look: 1 } });
     assert!(matches!(world.feed(again(1, None)), Err(Refusal::NotNow { .. })), "it is under way");
+    let early = world.rollout().position();
     world.verb(VerbKind::Rollback).unwrap();
     world.finish();
+    let moved = world.feed(again(1, Some(early)));
+    assert!(matches!(moved, Err(Refusal::Moved { .. })), "whoever asks saw another one: {moved:?}");
     let seen = world.rollout().position();
     world.feed(again(1, Some(seen.clone()))).unwrap();
     let rollout = world.rollout();
