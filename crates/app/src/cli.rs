@@ -49,6 +49,7 @@ enum Command {
     Restore(command::restore::Args),
     Explain(command::explain::Args),
     Load(command::load::Args),
+    Bench(command::bench::Args),
     /// Run one asynchronous agent (the green base)
     Agent(command::agent::Args),
     /// A simulated Ollama: slots, model loads and queues, no model
@@ -125,6 +126,7 @@ fn run(command: Command) -> Outcome {
         Command::Restore(args) => command::restore::run(args),
         Command::Explain(args) => command::explain::run(args),
         Command::Load(args) => command::load::run(args),
+        Command::Bench(args) => command::bench::run(args),
         Command::Agent(args) => command::agent::run(args),
         Command::SimOllama(args) => command::sim_ollama::run(args),
         Command::LegacyAgent(args) => command::legacy_agent::run(args),

@@ -1,6 +1,7 @@
 //! One binary: every command is a file of its own under `command/`.
 
 mod ask;
+mod bench_model;
 mod check;
 mod cli;
 mod client;

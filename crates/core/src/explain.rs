@@ -676,6 +676,41 @@ const CODES: &[(&str, &str)] = &[
          live state, and an end within a bound. That is a bug of Bellwether and not of the fleet file. Fleet file, release \
          file and seed are enough to have it again.",
     ),
+    (
+        "BW0444",
+        "`bench model` measures addresses such as http://127.0.0.1:11434, with a path if the API stands below one; `{client}` \
+         in the path stands for the name of the client that calls, as in http://127.0.0.1:7400/m/{client}. TLS is not \
+         spoken, because it would be measured along; measure behind what ends it.",
+    ),
+    (
+        "BW0445",
+        "A figure of the load that `bench model` is to make is out of its range. At least one client, one model, one round \
+         and a tenth of a second are needed to measure anything; the upper bounds keep a slip of the hand from taking the \
+         machine down. The help names the flag and the range.",
+    ),
+    (
+        "BW0446",
+        "Before it measures, `bench model` asks each address once for each model. Nobody listens at this one, or its name \
+         leads nowhere. Nothing was measured: an address that is away would look like one that fails very fast.",
+    ),
+    (
+        "BW0447",
+        "Before it measures, `bench model` asks each address once for each model. This one answers 404: it has no such model, \
+         or nothing at the path of the API. The cause is what it said. Ollama takes a name without a tag as `:latest`; \
+         `--api openai` asks at /v1/chat/completions, for servers that have no /api/chat. Nothing was measured.",
+    ),
+    (
+        "BW0448",
+        "Before it measures, `bench model` asks each address once for each model, and waits up to two minutes, since a model \
+         may have to be loaded. This call was refused, failed, or got an answer that is not one of the dialect. The cause is \
+         what was said. Nothing was measured.",
+    ),
+    (
+        "BW0449",
+        "The load client of `bench model` could not do its work: it was interrupted before the first window was open, or the \
+         operating system gave it no open files or signals. It says nothing about what was to be measured. Interrupted later, \
+         it shows what it has until then, with exit code 1.",
+    ),
 ];
 
 #[cfg(test)]

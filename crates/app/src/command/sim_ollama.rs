@@ -85,7 +85,7 @@ fn params(args: &Args) -> Result<Params, Failure> {
         Failure::invalid(vec![Diagnostic::new("BW0381", message).because(cause).help(help)])
     };
     let text = fs::read_to_string(file).map_err(|error| unreadable(&error))?;
-    serde_json::from_str(&text).map_err(|error| unreadable(&error))
+    Params::replaced_by(&text).map_err(|error| unreadable(&error))
 }
 
 fn cannot_serve(args: &Args, error: &io::Error) -> Failure {

@@ -188,7 +188,6 @@ mod tests {
         let spec = scenario.spec().expect("the fleet file is sound");
         assert_eq!(spec.agents.len() as u64, agents_within(available_mib().expect("it says so")));
         assert!(parse_release("release.yaml", &scenario.release).is_ok());
-        serde_json::from_str::<crate::sim_ollama::Params>(&scenario.model_times.expect("its own"))
-            .expect("known times");
+        crate::sim_ollama::Params::replaced_by(&scenario.model_times.expect("its own")).expect("known times");
     }
 }
