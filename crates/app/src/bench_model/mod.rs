@@ -25,7 +25,11 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::{task::JoinSet, time::sleep_until};
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{sleep_until, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use answer::Reader;
@@ -70,6 +74,7 @@ pub(crate) struct Options {
 
 /// Clients start one after the other within this time.
 const START_OVER: Duration = Duration::from_secs(1);
+const REACH_MAX: Duration = Duration::from_secs(10);
 /// What was closed at the end of a turn may not be known to the server yet.
 const BETWEEN_TURNS: Duration = Duration::from_millis(500);
 
@@ -127,6 +132,12 @@ impl<'o> Site<'o> {
     async fn open(endpoint: &'o Endpoint, crowd: &Crowd, options: &Options) -> Result<Self, Unfit> {
         let unreachable = |why: String| Unfit::Unreachable { url: endpoint.url.clone(), why };
         let places = endpoint.resolve().await.map_err(|error| unreachable(error.to_string()))?;
+        // What the system says to it is worth more than that a call did not connect.
+        match timeout(REACH_MAX, TcpStream::connect(&places[..])).await {
+            Ok(Ok(_reached)) => {}
+            Ok(Err(error)) => return Err(unreachable(error.to_string())),
+            Err(_elapsed) => return Err(unreachable(format!("no connection within {} s", REACH_MAX.as_secs()))),
+        }
         let callers = crowd.names.iter().map(|name| {
             Caller::new(endpoint, &places, name, options.api, &options.headers)
                 .ok_or_else(|| unreachable(format!("{name} has no address there")))

@@ -170,6 +170,30 @@ fn a_machine_that_is_not_as_it_should_be() {
 }
 
 #[test]
+fn loads_that_cannot_be_measured() {
+    let mut server =
+        Process::start(&["sim-ollama", "--listen", "127.0.0.1:0", "--models", "tinyllama", "--output", "json"]);
+    let url = server.says()["url"].as_str().expect("it says where it is").to_owned();
+    let mut place = Place::new("loads");
+    place.hidden.push((url.clone(), "http://SERVER"));
+    let page = place.all(&[
+        "bench model http://127.0.0.1:11434",
+        "bench model --models tinyllama",
+        "bench model --models tinyllama 127.0.0.1:11434 https://gpu http://gpu/m/{agent}",
+        "bench model --models tinyllama --clients 0 --rounds 0 --leave 130% http://127.0.0.1:11434",
+        "bench model --models tinyllama, --patience 10 http://127.0.0.1:11434",
+        "bench model --models tinyllama, --for 1ms http://127.0.0.1:11434",
+        "bench model --models tinyllama --header Authorization http://127.0.0.1:11434",
+        // Nobody listens on the port of `discard`.
+        "bench model --models tinyllama http://127.0.0.1:9",
+        &format!("bench model --models tinyllama,llama3 {url}"),
+        &format!("bench model --models tinyllama {url}/m/{{client}}"),
+        &format!("bench model --models tinyllama --header Host:gpu {url}"),
+    ]);
+    insta::assert_snapshot!(page);
+}
+
+#[test]
 fn an_address_that_is_not_a_controllers() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = server.local_addr().expect("it has one");
