@@ -20,6 +20,8 @@ pub(super) struct Books {
     /// By a client that leaves.
     pub(super) left: u64,
     pub(super) troubles: BTreeMap<Cause, u64>,
+    /// Calls that met a connection which the server was closing, and were made again on another.
+    pub(super) redialled: u64,
     /// Neither answered nor given up when the window closed.
     pub(super) open: u64,
 }
@@ -67,6 +69,7 @@ impl Books {
         self.given_up += other.given_up;
         self.left += other.left;
         self.open += other.open;
+        self.redialled += other.redialled;
         for (&cause, count) in &other.troubles {
             *self.troubles.entry(cause).or_default() += count;
         }

@@ -111,6 +111,8 @@ impl Client {
             *asking = false;
             let ended = Instant::now();
             let counts = ended >= self.turn.opens;
+            let redialled = self.wire.take_redialled();
+            books.redialled += if counts { redialled } else { 0 };
             let pause = match answer {
                 Ok(Ok(Answered { tokens, first })) => {
                     again = AGAIN_FIRST;

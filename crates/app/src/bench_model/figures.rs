@@ -87,6 +87,8 @@ pub(crate) struct Figures {
     pub(crate) causes: BTreeMap<String, u64>,
     /// At the end of the window.
     pub(crate) open: u64,
+    /// Made once more, on a new connection, because the server was closing the one that was kept.
+    pub(crate) redialled: u64,
     /// Of calls answered within patience, from the question to the end of the answer.
     pub(crate) p50_ms: Option<f64>,
     pub(crate) p95_ms: Option<f64>,
@@ -157,6 +159,7 @@ impl Figures {
             failed: all.failed(),
             causes: all.troubles.iter().map(|(cause, count)| (cause.to_string(), *count)).collect(),
             open: all.open,
+            redialled: all.redialled,
             p50_ms: millis(&all.latency, 0.5),
             p95_ms: millis(&all.latency, 0.95),
             p99_ms: millis(&all.latency, 0.99),

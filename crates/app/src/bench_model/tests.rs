@@ -10,7 +10,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use super::*;
 
@@ -157,14 +160,29 @@ async fn each_client_says_who_it_is_in_address_and_header() {
 }
 
 #[tokio::test]
-async fn addresses_take_turns_with_the_same_questions() {
+async fn addresses_take_turns_and_are_compared_with_the_first() {
     let (first, second) = (Server::start(|_, _| done()).await, Server::start(|_, _| done()).await);
-    let options = Options { clients: 1, rounds: 2, ..options(&[first.url.clone(), second.url.clone()]) };
-    let report = measured(&options).await.unwrap();
+    let told = Mutex::new(Vec::new());
+    let options = Options { rounds: 2, ..options(&[first.url.clone(), second.url.clone()]) };
+    let stop = CancellationToken::new();
+    let measuring = measure(&options, &stop, |line| told.lock().unwrap().push(line.to_owned()));
+    let report = timeout(DEADLINE, measuring).await.expect("it ends").unwrap();
+    let turns: Vec<bool> = told.lock().unwrap().iter().map(|line| line.ends_with(&first.url)).collect();
+    assert_eq!(turns, [true, false, true, false]);
     assert_eq!(report.endpoints.iter().map(|measured| measured.rounds.len()).collect::<Vec<_>>(), [2, 2]);
     assert_eq!((report.endpoints[0].to_first, report.endpoints[1].to_first.is_some()), (None, true));
-    let models = |server: &Server| server.calls().into_iter().take(12).map(|call| call.model).collect::<Vec<_>>();
-    assert_eq!(models(&first), models(&second));
+}
+
+#[tokio::test]
+async fn every_address_is_asked_the_same() {
+    let (first, second) = (Server::start(|_, _| done()).await, Server::start(|_, _| done()).await);
+    let options = Options { clients: 1, ..options(&[first.url.clone(), second.url.clone()]) };
+    measured(&options).await.unwrap();
+    // One of them may have been slower.
+    let models = |server: &Server| server.calls().into_iter().map(|call| call.model).collect::<Vec<_>>();
+    let (first, second) = (models(&first), models(&second));
+    let both = first.len().min(second.len());
+    assert!(both > 3 && first[..both] == second[..both], "{first:?}\n{second:?}");
 }
 
 #[tokio::test]
@@ -216,6 +234,43 @@ async fn refusals_and_failures_are_told_apart_and_not_hurried() {
     assert_eq!(figures.failed, figures.causes["status 500"] + figures.causes["answer ended too soon"]);
     // Three clients that wait at least 50, 100, 200, 400 ms.
     assert!((3..=18).contains(&(figures.refused + figures.failed)), "{report}");
+}
+
+/// A server on bare sockets that answers once per connection and closes it, which it does not announce.
+async fn closing(answers: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            connections.spawn(async move {
+                let mut asked = [0; 4096];
+                for _ in 0..answers {
+                    if stream.read(&mut asked).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                    let body = "{\"done\":true}";
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+                // The next call is on its way.
+                stream.read(&mut asked).await.ok();
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_is_being_closed_fails_no_call() {
+    let url = closing(2).await;
+    let report = measured(&Options { models: vec!["a".to_owned()], ..options(&[url]) }).await.unwrap();
+    let figures = &report.endpoints[0].figures;
+    assert!(figures.answers > 0 && figures.redialled > 0 && figures.failed == 0, "{report}");
+    // But one that is new and answers nothing does.
+    let unfit = measured(&options(&[closing(0).await])).await.unwrap_err();
+    assert!(matches!(&unfit, Unfit::NoAnswer { why, .. } if why == "connection broke"), "{unfit:?}");
 }
 
 #[tokio::test]

@@ -121,6 +121,12 @@ impl Report {
                     some(leavers.answers, "answer"),
                 ));
             }
+            if figures.redialled > 0 {
+                notes.push(format!(
+                    "{label}: {} met a kept connection that the server was closing, and went out again on another",
+                    some(figures.redialled, "call"),
+                ));
+            }
             for (cause, count) in &figures.causes {
                 notes.push(format!("{label}: {} × {cause}", grouped(*count)));
             }
@@ -259,6 +265,7 @@ mod tests {
         let mut gateway = tally(80, 1, 640, None);
         gateway.by_client[0].troubled(Cause::Status(503));
         gateway.by_client[0].troubled(Cause::Broken);
+        gateway.by_client[0].redialled = 7;
         let rounds = [vec![direct.clone(), direct], vec![gateway, tally(81, 1, 650, None)]];
         let options = options(&["http://127.0.0.1:11434", "http://127.0.0.1:7400/m/{client}"]);
         insta::assert_snapshot!(report(&options, false, &rounds).to_string());

@@ -56,11 +56,21 @@ impl Caller {
             headers,
         })
     }
+
+    fn request(&self, method: &Method, uri: &Uri, body: &Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body.clone()));
+        request.method_mut().clone_from(method);
+        request.uri_mut().clone_from(uri);
+        request.headers_mut().clone_from(&self.headers);
+        request
+    }
 }
 
 pub(super) struct Wire {
     caller: Caller,
     open: Option<Open>,
+    /// Calls that met a kept connection which the server was closing.
+    redialled: u64,
 }
 
 struct Open {
@@ -79,11 +89,16 @@ pub(super) struct Answered {
 
 impl Wire {
     pub(super) fn new(caller: Caller) -> Self {
-        Self { caller, open: None }
+        Self { caller, open: None, redialled: 0 }
     }
 
     pub(super) fn hang_up(&mut self) {
         self.open = None;
+    }
+
+    /// Since it was last asked.
+    pub(super) fn take_redialled(&mut self) -> u64 {
+        std::mem::take(&mut self.redialled)
     }
 
     /// Asks, and reads the answer to its end. A connection on which that went wrong is not used again; neither is one whose
@@ -132,30 +147,28 @@ impl Wire {
         told
     }
 
+    /// A server may close a kept connection at any time, also while a call is on its way to it. As every client library
+    /// does in some way, the call is then made once more, on a new connection.
     async fn send(&mut self, method: Method, uri: Uri, body: Bytes) -> Result<Response<Incoming>, Cause> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        request.headers_mut().clone_from(&self.caller.headers);
-        let sender = self.sender().await?;
-        sender.send_request(request).await.map_err(|error| {
+        if let Some(open) = &mut self.open
+            && open.sender.ready().await.is_ok()
+        {
+            match open.sender.send_request(self.caller.request(&method, &uri, &body)).await {
+                Ok(response) => return Ok(response),
+                Err(error) => {
+                    tracing::debug!(%error, "a kept connection was closed");
+                    self.redialled += 1;
+                }
+            }
+        }
+        self.hang_up();
+        let mut open = self.dial().await?;
+        let response = open.sender.send_request(self.caller.request(&method, &uri, &body)).await.map_err(|error| {
             tracing::debug!(%error, "a call failed");
             Cause::Broken
-        })
-    }
-
-    /// Of the connection that is open, if the server has not closed it meanwhile; else of another.
-    async fn sender(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, Cause> {
-        if let Some(open) = &mut self.open
-            && open.sender.ready().await.is_err()
-        {
-            self.open = None;
-        }
-        let open = match self.open.take() {
-            Some(open) => open,
-            None => self.dial().await?,
-        };
-        Ok(&mut self.open.insert(open).sender)
+        })?;
+        self.open = Some(open);
+        Ok(response)
     }
 
     async fn dial(&self) -> Result<Open, Cause> {
