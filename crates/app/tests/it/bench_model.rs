@@ -64,7 +64,7 @@ fn servers_are_measured_side_by_side() {
         assert_eq!(endpoint["url"], server.url);
         assert_eq!((&figures["failed"], &figures["refused"], &figures["given_up"]), (&0.into(), &0.into(), &0.into()));
         assert_eq!(figures["success"], 1.0);
-        let rounds: u64 = endpoint["rounds"].as_array().expect("two").iter().map(|round| answers(round)).sum();
+        let rounds: u64 = endpoint["rounds"].as_array().expect("two").iter().map(answers).sum();
         assert_eq!(rounds, answers(figures));
         for apart in ["by_model", "by_client"] {
             let counts = figures[apart].as_object().expect("counts").values();
