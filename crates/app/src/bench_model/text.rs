@@ -131,7 +131,8 @@ impl Report {
                 notes.push(format!("{label}: {} × {cause}", grouped(*count)));
             }
             if figures.answers == 0 {
-                notes.push(format!("{label}: nobody was answered"));
+                let why = if figures.seconds > 0.0 { "nobody was answered" } else { "it had no turn" };
+                notes.push(format!("{label}: {why}"));
             }
             if figures.client_cores > CLIENT_CORES_MAX {
                 notes.push(format!(

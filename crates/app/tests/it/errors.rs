@@ -183,6 +183,7 @@ fn loads_that_cannot_be_measured() {
         "bench model --models tinyllama --clients 0 --rounds 0 --leave 130% http://127.0.0.1:11434",
         "bench model --models tinyllama, --patience 10 http://127.0.0.1:11434",
         "bench model --models tinyllama, --for 1ms http://127.0.0.1:11434",
+        "bench model --models tinyllama,llama3,tinyllama http://127.0.0.1:11434",
         "bench model --models tinyllama --header Authorization http://127.0.0.1:11434",
         // Nobody listens on the port of `discard`.
         "bench model --models tinyllama http://127.0.0.1:9",

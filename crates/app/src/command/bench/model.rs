@@ -149,6 +149,13 @@ fn options(args: Args) -> Result<Options, Failure> {
                 .help("write --models as names with commas between, such as llama3.2,qwen2.5-coder:7b"),
         );
     }
+    let twice = args.models.iter().enumerate().find(|(at, model)| args.models[..*at].contains(model));
+    if let Some((_, model)) = twice.filter(|(_, model)| !model.is_empty()) {
+        wrong.push(
+            Diagnostic::new("BW0445", format!("--models: {model} is named twice"))
+                .help("name each model once; all of them are asked for equally often"),
+        );
+    }
     if !wrong.is_empty() {
         return Err(Failure::invalid(wrong));
     }
