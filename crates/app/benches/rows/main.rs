@@ -23,8 +23,8 @@ struct Options {
     /// How long each row is measured, from the first question on
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Runs of each row; a figure is the mean of them
-    #[arg(long, default_value_t = 4)]
+    /// Runs of each row of several models; a figure is the mean of them
+    #[arg(long, default_value_t = 8)]
     runs: u64,
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,

@@ -36,10 +36,6 @@ impl Crowd {
         }
         crowd
     }
-
-    pub(super) fn connections(&self) -> usize {
-        self.connections.iter().sum()
-    }
 }
 
 /// Of one turn, or of several together.
@@ -260,7 +256,6 @@ mod tests {
     #[test]
     fn a_greedy_client_is_measured_by_what_the_others_got() {
         let crowd = Crowd::new(2, Some(60), 0.0);
-        assert_eq!(crowd.connections(), 62);
         let figures = Figures::of(&tally(vec![books([1, 0]), books([3, 0]), books([6, 6])]), &crowd, &models());
         let greedy = Greedy { connections: 60, answers: 12, share: Some(0.75), times: Some(6.0) };
         assert_eq!(figures.greedy, Some(greedy));

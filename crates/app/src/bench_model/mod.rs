@@ -72,7 +72,7 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
 }
 
-/// Clients start one after the other within this time.
+/// Connections start at random moments within this time.
 const START_OVER: Duration = Duration::from_secs(1);
 const REACH_MAX: Duration = Duration::from_secs(10);
 /// What was closed at the end of a turn may not be known to the server yet.
@@ -171,7 +171,6 @@ async fn turn(
         let (turn, wire) = (Arc::clone(&turn), Wire::new(caller.clone()));
         AbortOnDropHandle::new(tokio::spawn(async move { residents::watch(&turn, wire).await }))
     });
-    let connections = crowd.connections();
     let start_over = START_OVER.min((options.warm_up + options.span) / 4);
     let mut running = JoinSet::new();
     // The same at every endpoint of a round.
@@ -184,7 +183,7 @@ async fn turn(
                 reader: Reader::new(options.api, options.stream),
                 chance: seeds.fork(),
                 leaves: crowd.leaves[who],
-                starts_after: start_over.mul_f64(running.len() as f64 / connections as f64),
+                starts_after: start_over.mul_f64(seeds.f64()),
             };
             running.spawn(async move { (who, client.run().await) });
         }
