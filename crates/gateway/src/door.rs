@@ -1,16 +1,15 @@
 //! What every request of one runtime thread has at hand.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use bellwether_core::spec::{TaskMode, TaskPolicy};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{board::Board, desk::Desk, heir::gate::Gate, limits, model::Model, pool::Pool, relay::Backend};
+use crate::{
+    board::Board, desk::Desk, heir::gate::Gate, limits, model::Model, naming::Clients, pool::Pool, relay::Backend,
+};
 
 /// Shared by all threads.
 pub(crate) struct House {
@@ -28,8 +27,7 @@ pub(crate) struct House {
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) push_waiters: Semaphore,
     pub(crate) long_pollers: Arc<Semaphore>,
-    /// Names of model clients that were seen, up to a bound.
-    clients: Mutex<HashSet<String>>,
+    pub(crate) clients: Clients,
 }
 
 /// One per thread.
@@ -62,18 +60,12 @@ impl House {
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
             push_waiters: Semaphore::new(limits::PUSH_WAITERS_MAX),
             long_pollers: Arc::new(Semaphore::new(limits::LONG_POLLERS_MAX)),
-            clients: Mutex::default(),
+            clients: Clients::default(),
         }
     }
 
     pub(crate) fn open_connections(&self) -> usize {
         limits::CONNECTIONS_MAX - self.connections.available_permits()
-    }
-
-    /// Whether a client of this name gets an account of its own.
-    pub(crate) fn knows_client(&self, name: &str) -> bool {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.contains(name) || (clients.len() < limits::CLIENTS_MAX && clients.insert(name.to_owned()))
     }
 }
 

@@ -48,8 +48,10 @@ pub(crate) const ATTEMPTS_MAX: u32 = 100;
 /// Characters of what is kept of a failure to show it.
 pub(crate) const ERROR_CHARS: usize = 2000;
 
-/// Named clients of the model API that are told apart; more share the class of the unidentified.
+/// Clients of the model API that are told apart; more share the class of the unidentified. The place of one that was not seen
+/// for so long is free for another.
 pub(crate) const CLIENTS_MAX: usize = 256;
+pub(crate) const CLIENT_KEPT: Millis = Millis::from_mins(60);
 
 /// The longest that a question for a task is held open, whatever its asker says.
 pub(crate) const HOLD_MAX: Millis = Millis::from_secs(60);

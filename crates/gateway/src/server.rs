@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -34,6 +34,10 @@ use crate::{
 pub(crate) struct Place {
     _permit: Arc<OwnedSemaphorePermit>,
 }
+
+/// Where a request's connection comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Whether the last request of a connection was passed on to another gateway.
 #[derive(Clone, Default)]
@@ -111,7 +115,7 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &TaskTrac
         };
         match accepted {
             Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => {
-                connections.spawn(serve(stream, permit, door.clone(), shutdown.clone()));
+                connections.spawn(serve(stream, Peer(peer.ip()), permit, door.clone(), shutdown.clone()));
             }
             Ok((_, peer)) => tracing::warn!(%peer, "refused: not from this machine"),
             Err(error) => {
@@ -122,7 +126,13 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &TaskTrac
     }
 }
 
-async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, door: Arc<Door>, shutdown: CancellationToken) {
+async fn serve(
+    stream: TcpStream,
+    peer: Peer,
+    permit: OwnedSemaphorePermit,
+    door: Arc<Door>,
+    shutdown: CancellationToken,
+) {
     let called = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
         Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()),
         Err(error) => return tracing::debug!(%error, "the client left at once"),
@@ -133,6 +143,7 @@ async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, door: Arc<Door>,
     let service = service_fn(|mut request| {
         request.extensions_mut().insert(place.clone());
         request.extensions_mut().insert(passage.clone());
+        request.extensions_mut().insert(peer);
         let door = door.clone();
         async move {
             let mut response = service::answer(&door, called, request).await;

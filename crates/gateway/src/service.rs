@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use bellwether_core::{id::AgentName, traffic::TaskId};
+use bellwether_core::traffic::TaskId;
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode, http::uri::PathAndQuery};
 
@@ -19,22 +19,17 @@ use crate::{
         gate::{Entered, Visit},
         pass,
     },
-    model,
+    model, naming,
+    path::{below, rest},
     problem::{problem, unavailable},
     push::push,
     relay,
-    server::Passage,
+    server::{Passage, Peer},
     table::Known,
     target::{Claim, Target},
     task_api,
     work::CallSigns,
 };
-
-/// The account of everybody who cannot be told apart.
-const UNIDENTIFIED: &str = "unidentified";
-/// Stands before the names of clients, so that none of them is taken for an agent.
-const CLIENT: &str = "client/";
-const CLIENT_NAME_MAX: usize = 64;
 
 /// The task that a model call works for.
 const TASK: &str = "x-bellwether-task";
@@ -100,25 +95,23 @@ async fn by_token(door: &Arc<Door>, token: &str, request: Request) -> Response {
 }
 
 async fn by_client(door: &Arc<Door>, client: &str, request: Request) -> Response {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if client.len() > CLIENT_NAME_MAX || !client.chars().all(is_name) {
-        return problem(
-            StatusCode::NOT_FOUND,
-            "a client's name has up to 64 letters, digits, dots, dashes or underscores",
-        );
+    if !naming::is_name(client) {
+        return problem(StatusCode::NOT_FOUND, naming::NAMES);
     }
     let Some(rest) = rest(&request, "/m/".len() + client.len()) else {
         return problem(StatusCode::BAD_REQUEST, "the path cannot be passed on");
     };
-    let account = if door.knows_client(client) { format!("{CLIENT}{client}") } else { UNIDENTIFIED.to_owned() };
-    outside(door, &account, rest.as_str(), request).await
+    outside(door, Some(client), rest.as_str(), request).await
 }
 
 /// A model call of somebody who is no instance.
-async fn outside(door: &Arc<Door>, account: &str, path: &str, request: Request) -> Response {
+async fn outside(door: &Arc<Door>, client: Option<&str>, path: &str, request: Request) -> Response {
+    let peer = request.extensions().get().map(|Peer(peer)| *peer);
+    let name = naming::name(client, request.headers(), peer);
+    let account = door.clients.account(name, door.board.clock.mono());
     let visit = Visit::of(&request);
     visit.inspect(|visit| visit.step_out());
-    answered(door, door.model.serve(Caller::outside(AgentName::new(account)), path, request).await).await
+    answered(door, door.model.serve(Caller::outside(account), path, request).await).await
 }
 
 /// The call's answer, of whichever gateway grants the slots.
@@ -155,7 +148,7 @@ async fn by_address(door: &Arc<Door>, called: Ipv4Addr, path: &str, request: Req
 /// Cut at the drain limit like every other use of the instance.
 async fn model_call(door: &Arc<Door>, target: Option<Arc<Target>>, path: &str, request: Request) -> Response {
     let Some(target) = target else {
-        return outside(door, UNIDENTIFIED, path, request).await;
+        return outside(door, None, path, request).await;
     };
     let caller = caller_of(door, &target, path, &request);
     // It claims the instance, and does without the desk.
@@ -227,37 +220,5 @@ impl Hold for Working {
 impl Drop for Working {
     fn drop(&mut self) {
         self.progress();
-    }
-}
-
-/// The path and query behind the first `prefix` bytes of the path, byte for byte.
-fn rest(request: &Request, prefix: usize) -> Option<PathAndQuery> {
-    let all = request.uri().path_and_query()?.as_str();
-    let rest = all.get(prefix..)?;
-    if rest.starts_with('/') { rest.parse().ok() } else { format!("/{rest}").parse().ok() }
-}
-
-/// What is below a path, if it is.
-fn below(all: &PathAndQuery, path: &str) -> Option<String> {
-    let rest = all.as_str().strip_prefix(path)?;
-    match rest.chars().next() {
-        None => Some("/".to_owned()),
-        Some('/') => Some(rest.to_owned()),
-        Some('?') => Some(format!("/{rest}")),
-        Some(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_below_a_path_is_below_it() {
-        let below = |all: &str| below(&all.parse().unwrap(), "/ollama");
-        assert_eq!(below("/ollama"), Some("/".to_owned()));
-        assert_eq!(below("/ollama/api/tags?x=1"), Some("/api/tags?x=1".to_owned()));
-        assert_eq!(below("/ollama?x"), Some("/?x".to_owned()));
-        assert_eq!(below("/ollamas"), None);
     }
 }
