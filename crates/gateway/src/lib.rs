@@ -42,5 +42,6 @@ mod work;
 mod writer;
 
 pub use heir::{NotGiven, standing};
+pub use model::{ModelSettings, UpstreamSettings};
 pub use run::{Config, Error, run};
 pub use store::StoreError;

@@ -22,7 +22,7 @@ use crate::{
     heir::{Elder, Follow, Inherited, NotGiven, Parts, succeed},
     keeper::Keeper,
     limits,
-    model::{Books, Model, Prober, Probes},
+    model::{Books, Model, ModelSettings, Prober, Probes},
     server,
     store::{Loaded, Store, StoreError},
     writer::Writer,
@@ -97,7 +97,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     }
     let books =
         Books { recorder: board.recorder.clone(), waits: board.waits.clone(), breakers: board.breakers.clone() };
-    let model = Model::start(&spec.ollama.url, spec.ollama.parallel, books);
+    let model = Model::start(&ModelSettings::of(&spec.ollama), books);
     if let Some(inherited) = &inherited {
         inherited.enter(&board);
         let Estate { holding, resident, .. } = &inherited.estate;

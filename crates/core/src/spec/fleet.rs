@@ -1,7 +1,7 @@
 //! The fleet file as a whole.
 
 use super::{
-    DriverKind, Host, KnowsZone, Ollama, Spec, agents, names,
+    Allow, DriverKind, Host, KnowsZone, Ollama, Spec, agents, names,
     reader::{Fields, Reader},
     rollout, tasks,
     unit::Size,
@@ -107,9 +107,9 @@ fn host(r: &mut Reader<'_>, root: &Fields<'_>) -> Host {
 }
 
 fn ollama(r: &mut Reader<'_>, root: &Fields<'_>) -> Ollama {
-    let mut ollama = Ollama { url: "http://127.0.0.1:11434".to_owned(), parallel: 2 };
-    let Some(fields) = root.get("ollama").and_then(|field| r.fields(field.node, "\"ollama\"", &["url", "parallel"]))
-    else {
+    let mut ollama = Ollama { url: "http://127.0.0.1:11434".to_owned(), parallel: 2, allow: Allow::default() };
+    let keys = ["url", "parallel", "allow"];
+    let Some(fields) = root.get("ollama").and_then(|field| r.fields(field.node, "\"ollama\"", &keys)) else {
         return ollama;
     };
     if let Some(url) = r.text(fields.get("url")) {
@@ -131,6 +131,13 @@ fn ollama(r: &mut Reader<'_>, root: &Fields<'_>) -> Ollama {
         ),
         Some(parallel) => ollama.parallel = parallel,
         None => {}
+    }
+    let allow = fields.get("allow").and_then(|field| r.fields(field.node, "\"ollama.allow\"", &["manage", "cloud"]));
+    if let Some(fields) = allow {
+        ollama.allow = Allow {
+            manage: r.flag(fields.get("manage")).unwrap_or_default(),
+            cloud: r.flag(fields.get("cloud")).unwrap_or_default(),
+        };
     }
     ollama
 }

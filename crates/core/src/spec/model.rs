@@ -42,6 +42,18 @@ pub struct Ollama {
     pub url: String,
     /// Inference slots: model calls that may be in flight at once, for the whole fleet.
     pub parallel: u32,
+    /// What else than calls of its own models it may be asked for.
+    #[serde(default)]
+    pub allow: Allow,
+}
+
+/// What the gateway passes on to the model server beside calls of its models. Nothing, unless somebody says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allow {
+    /// What changes the server for everybody: `/api/pull`, `/api/delete` and the like.
+    pub manage: bool,
+    /// Models that it would not run itself but pass on to a cloud.
+    pub cloud: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 use bellwether_core::{
     id::ModelName,
     spec::{
-        Delivery, DrillPolicy, OnSharedFault, Progress, Readiness, Require, ResultRule, Scope, StandbyPolicy, TaskMode,
-        TaskPolicy, ThinEvidence, Triggers,
+        Allow, Delivery, DrillPolicy, OnSharedFault, Progress, Readiness, Require, ResultRule, Scope, StandbyPolicy,
+        TaskMode, TaskPolicy, ThinEvidence, Triggers,
     },
     time::Millis,
 };
@@ -32,6 +32,7 @@ agents:
     );
     assert_eq!(spec.fleet, "shop");
     assert_eq!((spec.ollama.url.as_str(), spec.ollama.parallel), ("http://127.0.0.1:11434", 2));
+    assert_eq!(spec.ollama.allow, Allow::default(), "nothing is allowed that nobody asked for");
     assert_eq!(spec.tasks.mode, TaskMode::Queue);
     assert_eq!(spec.host.memory_bytes, None);
     assert!(spec.agents.iter().all(|agent| agent.revision.command == ["python", "agent.py"]));
@@ -148,7 +149,7 @@ fn every_figure_can_be_set() {
         "version: 1
 x-note: &gate {require: proof, thin_evidence: accept}
 host: {memory: 16GiB, reserve: 2GiB}
-ollama: {url: \"http://[::1]:11434/\", parallel: 4}
+ollama: {url: \"http://[::1]:11434/\", parallel: 4, allow: {manage: true, cloud: true}}
 tasks: {mode: none, lease: 90s, attempts: 5, takeover: 0, retention: 2h, waiting: 7}
 agents: {defaults: {command: [a]}, list: [a]}
 rollout:
@@ -167,6 +168,7 @@ rollout:
 ",
     );
     assert_eq!(spec.ollama.url, "http://[::1]:11434");
+    assert_eq!(spec.ollama.allow, Allow { manage: true, cloud: true });
     assert_eq!((spec.tasks.lease, spec.tasks.waiting_max), (Millis::from_secs(90), 7));
     let rollout = &spec.rollout;
     assert_eq!((rollout.batch_max, rollout.crash_loop, rollout.extension), (3, 9, 2.0));

@@ -14,7 +14,7 @@ use crate::{
     board::Board,
     clock::Clock,
     desk::Desk,
-    model::{Books, Model},
+    model::{Books, Model, ModelSettings},
     store::Store,
     writer::Writer,
 };
@@ -72,7 +72,7 @@ async fn a_courier_lives_as_long_as_its_instance_and_there_is_one_for_each_that_
     let writing = tokio::spawn(writer.run(asked));
     let books =
         Books { recorder: board.recorder.clone(), waits: board.waits.clone(), breakers: board.breakers.clone() };
-    let model = Model::start("http://127.0.0.1:9", 1, books);
+    let model = Model::start(&ModelSettings::of(&spec.ollama), books);
     let stop = CancellationToken::new();
     let house = Arc::new(House::new(board, Desk::new(asks), model, spec.tasks, stop.clone()));
     let mut couriers = Couriers::new(house.clone());

@@ -18,6 +18,9 @@ pub(super) const BODY_MAX: usize = 32 << 20;
 /// All requests together that are being read or wait, in kibibytes.
 const HELD_MAX_KIB: usize = 256 << 10;
 
+/// Says which task a call works for. Between an instance and its gateway, and nobody else's affair.
+pub(super) const TASK: HeaderName = HeaderName::from_static("x-bellwether-task");
+
 /// Room for request bodies.
 #[derive(Clone)]
 pub(super) struct Room(Arc<Semaphore>);
@@ -101,7 +104,7 @@ pub(super) fn forwarded(mut headers: HeaderMap) -> HeaderMap {
     for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::ACCEPT_ENCODING] {
         headers.remove(name);
     }
-    headers.remove(HeaderName::from_static("x-bellwether-task"));
+    headers.remove(TASK);
     headers
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Model::serve`] reads a request whole, finds the model that it names and hands it to the thread that owns
 //! the model server ([`owner`]). Requests and answers pass byte for byte. Never more calls are in flight than
-//! slots; what only reads passes without a slot; what would change the server for everybody is refused.
+//! slots; what only reads passes without a slot; what would change the server for everybody, or be computed in a cloud, is
+//! refused unless it is allowed, and then goes [`straight`] through.
 
 mod admission;
 mod carriage;
@@ -13,6 +14,8 @@ mod owner;
 mod probe;
 mod relay;
 mod route;
+mod settings;
+mod straight;
 mod upstream;
 mod watch;
 
@@ -21,12 +24,13 @@ use std::{
     thread,
 };
 
-use bellwether_core::{id::ModelName, inference::Limits, port::heir::CallHeld};
+use bellwether_core::{id::ModelName, inference::Limits, port::heir::CallHeld, spec::Allow};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, body::Body as HttpBody};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::settings::{ModelSettings, UpstreamSettings};
 use self::{
     admission::Board,
     dialect::Dialect,
@@ -38,9 +42,10 @@ use self::{
 pub(crate) use self::{
     owner::Books,
     probe::{Prober, Probes},
+    straight::Straight,
 };
 use crate::{
-    body::{Request, Response},
+    body::{BoxError, Request, Response},
     caller::Caller,
 };
 
@@ -51,6 +56,8 @@ pub(crate) struct Model {
     words: mpsc::Sender<Word>,
     board: Arc<Board>,
     room: Room,
+    allow: Allow,
+    straight: Straight,
 }
 
 /// What holds a slot at the moment.
@@ -76,14 +83,17 @@ pub(crate) struct ModelGauges {
 impl Model {
     /// Starts the owner's thread; it ends when the model is dropped. A URL that cannot be used is logged, and
     /// calls fail with that reason.
-    pub(crate) fn start(upstream_url: &str, slots: u32, books: Books) -> Arc<Self> {
-        Self::with_limits(upstream_url, Limits::for_slots(slots), books)
+    pub(crate) fn start(settings: &ModelSettings, books: Books) -> Arc<Self> {
+        let slots = settings.sole().map_or(1, |upstream| upstream.slots);
+        Self::with_limits(settings, Limits::for_slots(slots), books)
     }
 
-    fn with_limits(upstream_url: &str, limits: Limits, books: Books) -> Arc<Self> {
+    fn with_limits(settings: &ModelSettings, limits: Limits, books: Books) -> Arc<Self> {
+        // Whoever has several to choose from has refused that before.
+        let url = settings.sole().map_or("", |upstream| &upstream.url);
         let (words, arriving) = mpsc::channel(HANDED_OVER_MAX);
         let board = Arc::new(Board::default());
-        let upstream = Upstream::new(upstream_url);
+        let upstream = Upstream::new(url);
         let shown = Arc::clone(&board);
         let started = thread::Builder::new().name("model".to_owned()).spawn(move || {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -94,7 +104,8 @@ impl Model {
         if let Err(error) = started {
             tracing::error!(%error, "no thread for model calls");
         }
-        Arc::new(Self { words, board, room: Room::new() })
+        let straight = Straight::new(url);
+        Arc::new(Self { words, board, room: Room::new(), allow: settings.allow, straight })
     }
 
     /// `path_and_query` as the model server knows it, without what the gateway puts in front. A call that had no slot when
@@ -106,7 +117,14 @@ impl Model {
         request: Request,
     ) -> Result<Response, Box<NotBegun>> {
         let (verb, dialect) = route::classify(request.method(), path_and_query);
+        if verb == Verb::Manage && self.allow.manage {
+            return Ok(self.pass_straight(caller, path_and_query, request).await);
+        }
         match self.readied(verb, dialect, request).await {
+            Ok(Readied { head, body, model: Some(model) }) if route::is_cloud(&model) => {
+                let request = hyper::Request::from_parts(head, Full::new(body.bytes));
+                Ok(self.pass_straight(caller, path_and_query, request).await)
+            }
             Ok(readied) => self.pass(caller, path_and_query, dialect, readied).await,
             Err(refusal) => Ok(refusal),
         }
@@ -117,7 +135,8 @@ impl Model {
         match verb {
             Verb::Infer | Verb::Read => {}
             Verb::Manage => {
-                let message = "the gateway does not pass on what changes the model server for everybody";
+                let message = "the gateway does not pass on what changes the model server for everybody, unless it is allowed \
+                               to: `allow: {manage: true}`, or --allow-manage";
                 return Err(dialect.answer(StatusCode::FORBIDDEN, message));
             }
             Verb::WrongMethod => return Err(dialect.answer(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")),
@@ -129,8 +148,11 @@ impl Model {
         let body = self.room.read(body).await.map_err(|error| dialect.answer(error.status(), &error.to_string()))?;
         let model = match verb {
             Verb::Infer => match inbound::named_model(&body.bytes) {
-                Ok(model) if route::is_cloud(&model) => {
-                    let message = format!("{model} would run in a cloud; the gateway does not pass that on");
+                Ok(model) if route::is_cloud(&model) && !self.allow.cloud => {
+                    let message = format!(
+                        "{model} would run in a cloud; the gateway does not pass that on, unless it is allowed to: \
+                         `allow: {{cloud: true}}`, or --allow-cloud"
+                    );
                     return Err(dialect.answer(StatusCode::FORBIDDEN, &message));
                 }
                 Ok(model) => Some(model),
@@ -139,6 +161,21 @@ impl Model {
             Verb::Read | Verb::Manage | Verb::WrongMethod | Verb::Unknown => None,
         };
         Ok(Readied { head, body, model })
+    }
+
+    /// What needs no slot because it does not use the model server's own.
+    async fn pass_straight<B>(
+        &self,
+        mut caller: Caller,
+        path_and_query: &str,
+        mut request: hyper::Request<B>,
+    ) -> Response
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let hold = caller.hold.take();
+        request.headers_mut().remove(inbound::TASK);
+        self.straight.answer(path_and_query, request).await.map(|body| relay::holding(body, hold))
     }
 
     async fn pass(
@@ -192,6 +229,11 @@ impl Model {
         let (tell, told) = oneshot::channel();
         self.words.send(word(tell)).await.ok()?;
         told.await.ok()
+    }
+
+    /// Slots that are busy at this moment, and calls that wait.
+    pub(crate) fn load(&self) -> (u32, u32) {
+        (self.board.slots_busy.load(Ordering::Relaxed), self.board.calls_waiting.load(Ordering::Relaxed))
     }
 
     /// Peak and switches begin anew with each reading, so one reader reads them, once a second.

@@ -22,7 +22,13 @@ pub(super) fn classify(method: &Method, path_and_query: &str) -> (Verb, Dialect)
     let path = path_and_query.split('?').next().unwrap_or_default();
     let dialect = if path.starts_with("/v1/") { Dialect::OpenAi } else { Dialect::Native };
     let reads = method == Method::GET || method == Method::HEAD;
-    let only = |right: bool, verb: Verb| if right { verb } else { Verb::WrongMethod };
+    // A browser asks before it calls; whether it may is for the server to say.
+    let asks = method == Method::OPTIONS;
+    let only = |right: bool, verb: Verb| match (right, asks) {
+        (true, _) => verb,
+        (false, true) => Verb::Read,
+        (false, false) => Verb::WrongMethod,
+    };
     let verb = match path {
         "/api/generate"
         | "/api/chat"
@@ -58,6 +64,8 @@ mod tests {
         assert_eq!(verb(Method::POST, "/v1/chat/completions"), Verb::Infer);
         assert_eq!(verb(Method::GET, "/api/generate"), Verb::WrongMethod);
         assert_eq!(verb(Method::HEAD, "/"), Verb::Read);
+        assert_eq!(verb(Method::OPTIONS, "/api/chat"), Verb::Read, "a browser's question before its call");
+        assert_eq!(verb(Method::OPTIONS, "/api/pull"), Verb::Manage);
         assert_eq!(verb(Method::GET, "/v1/models/tinyllama"), Verb::Read);
         assert_eq!(verb(Method::POST, "/api/pull"), Verb::Manage);
         assert_eq!(verb(Method::HEAD, "/api/blobs/sha256:00"), Verb::Manage);

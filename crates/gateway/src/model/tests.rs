@@ -44,7 +44,9 @@ impl Front {
         let waits = Arc::new(Waits::default());
         let breakers = Breakers::new(settings, Clock::start(), Arc::clone(&recorder));
         let books = Books { recorder: Arc::clone(&recorder), waits: Arc::clone(&waits), breakers };
-        let model = Model::with_limits(url, limits, books);
+        let upstreams = vec![UpstreamSettings { url: url.to_owned(), slots: 1 }];
+        let settings = ModelSettings { upstreams, allow: Allow::default() };
+        let model = Model::with_limits(&settings, limits, books);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = Arc::clone(&model);

@@ -83,3 +83,47 @@ async fn an_instance_that_is_forgotten_is_cut_off_at_once() {
     world.done(GatewayIntent::Retire { instances: vec![InstanceId(BLUE)] }).await;
     assert_eq!(call.await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
 }
+
+#[tokio::test]
+async fn who_is_no_instance_is_charged_under_the_name_that_the_call_carries() {
+    // No model server is there; a call that fails is somebody's too.
+    let mut world = World::new().await;
+    let (token, agent) = (("authorization", "Bearer s3cret"), ("x-agent", "reviewer"));
+    for (path, headers, account) in [
+        ("/m/ci/api/generate", vec![token, agent], "client/ci"),
+        ("/api/generate", vec![token, agent], "token/"),
+        ("/m/ci/api/generate", vec![], "client/ci"),
+        ("/api/generate", vec![agent], "client/reviewer"),
+        ("/api/generate", vec![], "unidentified"),
+    ] {
+        let answer = world.http.call(Method::POST, path, &headers, CALL).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{}", answer.text());
+        let charged = loop {
+            let cells = world.second().await.cells;
+            // Its wait may stand in an earlier record than its end.
+            if let Some(cell) = cells.into_iter().find(|cell| cell.calls.failed > 0) {
+                break cell.agent;
+            }
+        };
+        assert!(charged.as_str().starts_with(account), "{path} {headers:?}: {charged}");
+    }
+}
+
+#[tokio::test]
+async fn the_fleet_file_says_what_else_the_model_server_may_be_asked_for() {
+    let asked = |allow: &'static str| async move {
+        let model = Agent::start("done").await;
+        let fleet = FLEET.replace("127.0.0.1:9\"", &format!("{}\"{allow}", model.address));
+        let world = World::of(&fleet).await;
+        let pulled = world.http.post("/api/pull", "{}").await.status;
+        let cloud = r#"{"model":"gpt-oss:120b-cloud","prompt":"p"}"#;
+        let generating = world.http.post("/api/generate", cloud);
+        model.go.notify_one();
+        let seen = (pulled, generating.await.status);
+        (seen, model.seen.lock().unwrap().iter().filter(|head| head.method == Method::POST).count())
+    };
+    let (ok, no) = (StatusCode::OK, StatusCode::FORBIDDEN);
+    assert_eq!(asked("").await, ((no, no), 0));
+    assert_eq!(asked(", allow: {manage: true}").await, ((ok, no), 1));
+    assert_eq!(asked(", allow: {cloud: true}").await, ((no, ok), 1), "and nothing is loaded for it");
+}
