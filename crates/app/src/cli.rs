@@ -48,6 +48,7 @@ enum Command {
     Backup(command::backup::Args),
     Restore(command::restore::Args),
     Explain(command::explain::Args),
+    Gateway(command::gateway::Args),
     Load(command::load::Args),
     Bench(command::bench::Args),
     /// Run one asynchronous agent (the green base)
@@ -125,6 +126,7 @@ fn run(command: Command) -> Outcome {
         Command::Backup(args) => command::backup::run(args),
         Command::Restore(args) => command::restore::run(args),
         Command::Explain(args) => command::explain::run(args),
+        Command::Gateway(args) => command::gateway::run(args),
         Command::Load(args) => command::load::run(args),
         Command::Bench(args) => command::bench::run(args),
         Command::Agent(args) => command::agent::run(args),

@@ -711,6 +711,39 @@ const CODES: &[(&str, &str)] = &[
          operating system gave it no open files or signals. It says nothing about what was to be measured. Interrupted later, \
          it shows what it has until then, with exit code 1.",
     ),
+    (
+        "BW0450",
+        "`gateway` cannot listen where it was told to. Most often something else uses the port: another gateway, or Ollama \
+         itself, which uses 11434. The gateway's own port is 11435 unless --listen says otherwise; port 0 takes any that is free.",
+    ),
+    (
+        "BW0451",
+        "`gateway --ollama` takes the URL of a model server: http://, a host and a port, and a path if the API is below one. \
+         There is no TLS towards the model server; put a proxy in between where it is needed. The URL must not hold a user name \
+         or a secret, because it is shown. =N behind the URL gives this server N slots.",
+    ),
+    (
+        "BW0452",
+        "A slot is a call that the model server computes at once. Ollama has as many per loaded model as OLLAMA_NUM_PARALLEL \
+         says. With no slot no call could ever be passed on. With more than the server has, calls wait inside of it, where nobody \
+         keeps them in order.",
+    ),
+    (
+        "BW0453",
+        "`gateway --ollama` can be given once. Several model servers behind one queue need a scheduler that knows which of them has \
+         which model loaded, and this version has the slots of one to give.",
+    ),
+    (
+        "BW0454",
+        "The address where the gateway would listen is the one where it would look for the model server. Each request would come \
+         back to it as another one, until nothing is left. Let one of the two use another port.",
+    ),
+    (
+        "BW0455",
+        "`gateway` has ended by itself. The cause names what failed: a thread, or the operating system's limits. It keeps nothing \
+         on the disk, so that it can be started again at once. Clients that are pointed at Ollama itself meanwhile get the same \
+         answers, in Ollama's own order.",
+    ),
 ];
 
 #[cfg(test)]

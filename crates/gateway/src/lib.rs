@@ -4,6 +4,7 @@
 //! counts what it saw.
 
 mod agent_api;
+pub mod alone;
 mod board;
 mod body;
 mod breakers;

@@ -63,6 +63,10 @@ struct Common {
 /// The gateway's threads: beyond this the model server and not the gateway is the limit.
 const THREADS_MAX: usize = 4;
 
+pub(crate) fn gateway_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(THREADS_MAX))
+}
+
 pub(crate) fn run(args: Args) -> Outcome {
     match args.role {
         Role::Gateway { common, port, finish_within_ms } => {
@@ -86,7 +90,7 @@ fn gateway(common: Common, port: u16, finish_within: Duration) -> Outcome {
         finish_within,
         port,
         spec: spec(&common)?,
-        threads: std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(THREADS_MAX)),
+        threads: gateway_threads(),
     };
     bellwether_gateway::run(config, shutdown).map_err(|error| stopped("gateway", error.remedy(), &error))?;
     Ok(Exit::Done)

@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod drill;
 pub(crate) mod explain;
+pub(crate) mod gateway;
 pub(crate) mod init;
 pub(crate) mod internal;
 pub(crate) mod legacy_agent;

@@ -56,7 +56,7 @@ pub(super) fn log_to_file(path: &Path) {
     }
 }
 
-fn log_to_stderr() {
+pub(crate) fn log_to_stderr() {
     let subscriber = fmt().with_env_filter(filter()).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     // Fails only where a subscriber is set already.
     drop(subscriber.try_init());
@@ -67,7 +67,7 @@ fn filter() -> EnvFilter {
 }
 
 /// Each agent holds several connections; the usual soft limit of 1024 is for programs that use `select`.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "cannot raise the limit of open files");

@@ -76,7 +76,8 @@ async fn patiently(wanted: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-fn bind(address: SocketAddr, loopback_device: bool) -> io::Result<TcpListener> {
+/// `loopback_device`: hears nothing from outside, whatever the address.
+pub(crate) fn bind(address: SocketAddr, loopback_device: bool) -> io::Result<TcpListener> {
     let domain = match address.ip() {
         IpAddr::V4(_) => Domain::IPV4,
         IpAddr::V6(_) => Domain::IPV6,

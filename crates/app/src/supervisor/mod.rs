@@ -10,7 +10,7 @@ mod edits;
 pub(crate) mod failures;
 mod herald;
 mod keeper;
-mod listen;
+pub(crate) mod listen;
 pub(crate) mod lock;
 mod orders;
 mod program;

@@ -1,6 +1,7 @@
 //! The binary as a user has it: real processes, real sockets.
 
 mod agent;
+mod alone;
 mod bench_model;
 #[path = "../../benches/common/mod.rs"]
 mod common;

@@ -338,31 +338,38 @@ pub(crate) fn left(dir: &Path) -> Vec<String> {
 }
 
 pub(crate) fn get(base: &str, path: &str) -> Value {
-    let (status, body) = request(base, &format!("GET {path}"), "");
+    let (status, body) = request(base, &format!("GET {path}"), "", "");
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body}"))
 }
 
 /// The status and the answer.
 pub(crate) fn post(base: &str, path: &str, body: &Value) -> (u16, Value) {
-    let (status, body) = request(base, &format!("POST {path}"), &body.to_string());
+    let (status, body) = request(base, &format!("POST {path}"), "", &body.to_string());
     (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body}")))
 }
 
-fn request(base: &str, call: &str, body: &str) -> (u16, String) {
-    let address = base.strip_prefix("http://").expect("plain HTTP");
-    let mut stream = TcpStream::connect(address).expect("the server answers");
-    let length = body.len();
-    let head = format!(
-        "{call} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\n\r\n"
-    );
-    stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+/// `headers`: whole lines beside those that each request has.
+pub(crate) fn request(base: &str, call: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = asked(base, call, headers, body);
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     (status, body.to_owned())
+}
+
+/// A connection on which a request was sent. The answer will be its last.
+pub(crate) fn asked(base: &str, call: &str, headers: &str, body: &str) -> TcpStream {
+    let address = base.strip_prefix("http://").expect("plain HTTP");
+    let mut stream = TcpStream::connect(address).expect("the server answers");
+    let length = body.len();
+    let head = format!(
+        "{call} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n{headers}\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+    stream
 }
 
 /// What `bellwether load --output json` reports when it is told to stop.

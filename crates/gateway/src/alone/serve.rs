@@ -1,0 +1,93 @@
+//! A runtime thread: accepts, serves, and lets what is in flight end when it is told to stop.
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::OwnedSemaphorePermit,
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{answer::answer, house::House};
+use crate::limits;
+
+/// A pause before the next try to accept, where the last one failed: for want of open files, mostly.
+const BREATH: Duration = Duration::from_millis(50);
+
+pub(super) fn run(
+    listener: std::net::TcpListener,
+    house: &Arc<House>,
+    finish_within: Duration,
+    stop: &CancellationToken,
+    cut: &CancellationToken,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener)?;
+        let connections = TaskTracker::new();
+        tokio::select! {
+            () = accept(&listener, house, &connections, stop) => {}
+            () = stop.cancelled() => {}
+        }
+        drop(listener);
+        connections.close();
+        tokio::select! {
+            () = connections.wait() => return Ok(()),
+            () = sleep(finish_within) => {}
+            () = cut.cancelled() => {}
+        }
+        // With the runtime they are dropped, and closed.
+        tracing::warn!(connections = connections.len(), "cut: they had their time to end");
+        Ok(())
+    })
+}
+
+async fn accept(listener: &TcpListener, house: &Arc<House>, connections: &TaskTracker, stop: &CancellationToken) {
+    loop {
+        let Ok(permit) = house.connections.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, peer)) => drop(connections.spawn(serve(stream, peer, permit, house.clone(), stop.clone()))),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+/// `_place`: under the bound of connections, until this one ends.
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    _place: OwnedSemaphorePermit,
+    house: Arc<House>,
+    stop: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        return tracing::debug!(%error, "the client left at once");
+    }
+    let service = service_fn(|request| {
+        let house = house.clone();
+        async move { Ok::<_, Infallible>(answer(&house, peer.ip(), request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEAD_TIMEOUT)
+        .max_headers(limits::HEADERS_MAX)
+        .max_buf_size(limits::BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
