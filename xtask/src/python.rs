@@ -1,4 +1,5 @@
-//! What the tests of other languages need: a Python environment and Node packages, under `target/`.
+//! What the tests of other languages need: a Python environment, Node packages, and the tests that an official client is
+//! published with, under `target/`.
 //!
 //! Made once and kept until what is wanted changes. A machine without Python or Node is no reason to stop: the
 //! tests concerned are skipped, and each of them says so.
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 
 use crate::root;
 
@@ -18,7 +19,11 @@ use crate::root;
 pub(crate) const PYTHON: &str = "BELLWETHER_TEST_PYTHON";
 pub(crate) const NODE_MODULES: &str = "BELLWETHER_TEST_NODE_MODULES";
 
-const REQUIREMENTS: [&str; 2] = ["examples/python/requirements.txt", "crates/app/tests/it/clients/requirements.txt"];
+pub(crate) const OLLAMA_TESTS: &str = "BELLWETHER_TEST_OLLAMA_TESTS";
+
+const CLIENTS: &str = "crates/app/tests/it/clients/requirements.txt";
+const REQUIREMENTS: [&str; 3] =
+    ["examples/python/requirements.txt", CLIENTS, "crates/app/tests/it/published/requirements.txt"];
 const PACKAGES: &str = "crates/app/tests/it/clients/package.json";
 /// Written when everything else is there.
 const STAMP: &str = "complete.txt";
@@ -28,8 +33,14 @@ const SYSTEM_INSTALL_MAX: Duration = Duration::from_secs(180);
 /// Variables for the tests; what could not be made is told and left out.
 pub(crate) fn environment() -> anyhow::Result<Vec<(&'static str, String)>> {
     let root = root()?;
+    let interpreter = python(&root, &root.join("target/python"));
+    let tests = match &interpreter {
+        Ok(interpreter) => ollama_tests(&root, &root.join("target/ollama"), interpreter),
+        Err(_told_below) => Err(anyhow!("there is no Python")),
+    };
     let made = [
-        (PYTHON, "Python", python(&root, &root.join("target/python"))),
+        (PYTHON, "Python", interpreter),
+        (OLLAMA_TESTS, "the tests of the Python client", tests),
         (NODE_MODULES, "Node", node(&root, &root.join("target/node"))),
     ];
     let mut environment = Vec::new();
@@ -64,6 +75,27 @@ fn python(root: &Path, home: &Path) -> anyhow::Result<PathBuf> {
     run(&mut pip, INSTALL_MAX)?;
     complete(home, &python_packages(root)?)?;
     Ok(interpreter)
+}
+
+/// The tests in the source package of the client, in the version that [`CLIENTS`] names. Wheels carry none.
+fn ollama_tests(root: &Path, home: &Path, interpreter: &Path) -> anyhow::Result<PathBuf> {
+    let clients = read(&root.join(CLIENTS))?;
+    let wanted = clients.lines().find(|line| line.starts_with("ollama==")).context("no version of the client")?;
+    let tests = home.join("tests");
+    if is_complete(home, wanted) && tests.exists() {
+        return Ok(tests);
+    }
+    start_anew(home)?;
+    let mut pip = Command::new(interpreter);
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--no-deps", "--no-binary", "ollama", "--dest"]).arg(home).arg(wanted);
+    run(&mut pip, INSTALL_MAX)?;
+    let package = wanted.replace("==", "-");
+    let archive = format!("{package}.tar.gz");
+    run(Command::new(interpreter).args(["-m", "tarfile", "-e", &archive, "."]).current_dir(home), INSTALL_MAX)?;
+    fs::rename(home.join(package).join("tests"), &tests).context("the source package carries no tests")?;
+    complete(home, wanted)?;
+    Ok(tests)
 }
 
 /// What is wanted, and for which Python: another one needs an environment of its own.

@@ -17,6 +17,11 @@ pub(crate) fn node_modules() -> Option<PathBuf> {
     found("BELLWETHER_TEST_NODE_MODULES", "target/node", "node_modules")
 }
 
+/// The tests that the `ollama` package is published with.
+pub(crate) fn ollama_tests() -> Option<PathBuf> {
+    found("BELLWETHER_TEST_OLLAMA_TESTS", "target/ollama", "tests")
+}
+
 /// As `name` says, else where `cargo xtask test` has put it if it has finished. Without either the test is skipped.
 fn found(name: &str, home: &str, what: &str) -> Option<PathBuf> {
     if let Some(path) = env::var_os(name) {
