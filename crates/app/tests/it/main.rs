@@ -16,6 +16,7 @@ mod kills;
 #[path = "../../benches/kills/run/mod.rs"]
 mod kills_run;
 mod languages;
+mod official;
 mod published;
 mod python;
 mod rollout;
