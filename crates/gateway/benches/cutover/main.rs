@@ -7,6 +7,7 @@
 mod conductor;
 mod cutovers;
 mod fleet;
+#[path = "../common/gateway.rs"]
 mod gateway;
 mod ledger;
 mod load;
@@ -21,13 +22,15 @@ use anyhow::Context;
 use clap::Parser;
 
 use conductor::{Conductor, Part};
-use gateway::Gateway;
+use gateway::{Gateway, Setup};
 use ledger::Clock;
 use load::Load;
 use options::{Options, Output};
 use report::{Evidence, Report};
 use targets::Targets;
 
+/// As many threads as the product gives its gateway on this kind of machine.
+const THREADS_MAX: usize = 4;
 /// How long what has ended for the client may take to be let go of by the gateway.
 const LET_GO: Duration = Duration::from_secs(5);
 
@@ -62,7 +65,8 @@ fn bench(options: &Options) -> anyhow::Result<bool> {
 fn measure(options: &Options) -> anyhow::Result<Evidence> {
     let clock = Clock::start();
     let targets = Targets::start(options.agents)?;
-    let gateway = Gateway::start(&fleet::spec(options.agents)?)?;
+    let gateway =
+        Gateway::start(&Setup { spec: fleet::spec(options.agents)?, threads: machine::cores().min(THREADS_MAX) })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut conductor = runtime.block_on(async {
         let mut conductor = Conductor::connect(gateway.link(), options.agents, clock).await?;

@@ -1,4 +1,6 @@
 //! The gateway in a process of its own: this program again, with a hidden argument.
+//!
+//! Shared by the benchmarks of this crate.
 
 use std::{
     fs,
@@ -12,10 +14,8 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use bellwether_core::spec::Spec;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
-
-/// As many as the product gives it on this kind of machine.
-const THREADS_MAX: usize = 4;
 
 pub(crate) struct Gateway {
     child: Child,
@@ -24,10 +24,17 @@ pub(crate) struct Gateway {
     _state: State,
 }
 
+/// What the child is told.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Setup {
+    pub(crate) spec: Spec,
+    pub(crate) threads: usize,
+}
+
 impl Gateway {
-    pub(crate) fn start(spec: &Spec) -> anyhow::Result<Self> {
+    pub(crate) fn start(setup: &Setup) -> anyhow::Result<Self> {
         let state = State::new()?;
-        fs::write(state.0.join("spec.json"), serde_json::to_vec(spec)?)?;
+        fs::write(state.0.join("setup.json"), serde_json::to_vec(setup)?)?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg("--as-gateway")
             .arg(&state.0)
@@ -96,7 +103,7 @@ impl Drop for State {
 
 /// The child: serves until its standard input ends, which it does at the latest with the parent.
 pub(crate) fn serve(state: &Path) -> anyhow::Result<()> {
-    let spec = serde_json::from_slice(&fs::read(state.join("spec.json"))?)?;
+    let Setup { spec, threads } = serde_json::from_slice(&fs::read(state.join("setup.json"))?)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let mut output = std::io::stdout();
@@ -117,7 +124,7 @@ pub(crate) fn serve(state: &Path) -> anyhow::Result<()> {
         finish_within: Duration::ZERO,
         port,
         spec,
-        threads: thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX)),
+        threads,
     };
     if let Err(error) = bellwether_gateway::run(config, shutdown) {
         bail!("the gateway stopped: {:#}", anyhow::Error::from(error));
