@@ -64,8 +64,9 @@ pub(crate) const PLACES_MAX: u32 = 64;
 
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Idle upstream connections per instance and runtime thread, and how long they are kept. Common servers drop
-/// theirs after 2 to 5 seconds; the gateway has to be first.
-pub(crate) const IDLE_PER_INSTANCE: usize = 16;
+/// theirs after 2 to 5 seconds; the gateway has to be first. As many as requests are commonly under way at once: answers
+/// come in bursts, and what is above the bound costs a new connection each.
+pub(crate) const IDLE_PER_INSTANCE: usize = 128;
 pub(crate) const IDLE_LIMIT: Duration = Duration::from_millis(1500);
 
 /// Questions that wait for the writer.

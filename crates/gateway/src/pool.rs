@@ -44,13 +44,13 @@ impl<B> Pool<B>
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// The connection that was used last, if there is one that is ready.
+    /// The connection that was used last, if there is one that is ready. What cannot be used stays for the sweep, so that
+    /// a look does not grow with the pool.
     pub(crate) fn take(&self, instance: InstanceId) -> Option<SendRequest<B>> {
         let mut all = self.lock();
         let kept = all.get_mut(&instance)?;
         let now = Instant::now();
-        kept.retain(|idle| idle.until > now && !idle.sender.is_closed());
-        let ready = kept.iter().rposition(|idle| idle.sender.is_ready())?;
+        let ready = kept.iter().rposition(|idle| idle.sender.is_ready() && idle.until > now)?;
         Some(kept.remove(ready).sender)
     }
 
