@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
 
 use anyhow::Context;
 
-use crate::{cargo::Cargo, entries, root};
+use crate::{cargo::Cargo, entries, python, root};
+
+/// It needs an engine that is no part of a checkout.
+const ENGINES: &str = "engines";
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let benches = benches(&root()?.join("crates"))?;
@@ -15,7 +18,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     };
     let package =
         benches.get(name).with_context(|| format!("there is no benchmark `{name}`; there is: {}", names()))?;
-    let done = Cargo::new(&["bench", "--package", package, "--bench", name, "--"])?.args(rest).ends_the_output()?;
+    let mut bench = Cargo::new(&["bench", "--package", package, "--bench", name, "--"])?.args(rest);
+    if name == ENGINES {
+        match python::engine() {
+            Ok(interpreter) => bench = bench.env(python::ENGINE, &interpreter.display().to_string()),
+            Err(error) => eprintln!("skipped: llama.cpp ({error:#})"),
+        }
+    }
+    let done = bench.ends_the_output()?;
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,6 +1,6 @@
 //! Running cargo, each time with the line that a person would type.
 
-use std::{ffi::OsString, process::Command, time::Instant};
+use std::{ffi::OsString, path::Path, process::Command, time::Instant};
 
 use anyhow::Context;
 
@@ -25,6 +25,12 @@ impl Cargo {
         for argument in arguments {
             self.shown = format!("{} {argument}", self.shown);
         }
+        self
+    }
+
+    /// For a workspace of its own.
+    pub(crate) fn within(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
         self
     }
 

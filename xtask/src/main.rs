@@ -5,6 +5,7 @@
 mod bench;
 mod cargo;
 mod check;
+mod fuzz;
 mod lint;
 mod mutants;
 mod python;
@@ -28,7 +29,7 @@ struct Subcommand {
     run: fn(&[String]) -> anyhow::Result<ExitCode>,
 }
 
-const SUBCOMMANDS: [Subcommand; 6] = [
+const SUBCOMMANDS: [Subcommand; 7] = [
     Subcommand { name: "check", arguments: "", about: "Compile everything without building it", run: check::run },
     Subcommand {
         name: "lint",
@@ -53,6 +54,12 @@ const SUBCOMMANDS: [Subcommand; 6] = [
         arguments: "[ARGS]",
         about: "Small changes of the code that decides, which a test must notice (as for cargo-mutants)",
         run: mutants::run,
+    },
+    Subcommand {
+        name: "fuzz",
+        arguments: "[TARGET] [--for 10m] [--keep]",
+        about: "Invented inputs for what reads bytes from outside; --keep keeps the least of what was found",
+        run: fuzz::run,
     },
     Subcommand {
         name: "bench",

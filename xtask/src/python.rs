@@ -21,9 +21,14 @@ pub(crate) const NODE_MODULES: &str = "BELLWETHER_TEST_NODE_MODULES";
 
 pub(crate) const OLLAMA_TESTS: &str = "BELLWETHER_TEST_OLLAMA_TESTS";
 
+/// A second engine behind the gateway.
+pub(crate) const ENGINE: &str = "BELLWETHER_TEST_ENGINE";
+
 const CLIENTS: &str = "crates/app/tests/it/clients/requirements.txt";
 const REQUIREMENTS: [&str; 3] =
     ["examples/python/requirements.txt", CLIENTS, "crates/app/tests/it/published/requirements.txt"];
+/// Apart from the others, because it is not made for every machine.
+const ENGINE_REQUIREMENTS: [&str; 1] = ["crates/app/tests/it/engine/requirements.txt"];
 const PACKAGES: &str = "crates/app/tests/it/clients/package.json";
 /// Written when everything else is there.
 const STAMP: &str = "complete.txt";
@@ -33,7 +38,7 @@ const SYSTEM_INSTALL_MAX: Duration = Duration::from_secs(180);
 /// Variables for the tests; what could not be made is told and left out.
 pub(crate) fn environment() -> anyhow::Result<Vec<(&'static str, String)>> {
     let root = root()?;
-    let interpreter = python(&root, &root.join("target/python"));
+    let interpreter = python(&root, &root.join("target/python"), &REQUIREMENTS);
     let tests = match &interpreter {
         Ok(interpreter) => ollama_tests(&root, &root.join("target/ollama"), interpreter),
         Err(_told_below) => Err(anyhow!("there is no Python")),
@@ -42,6 +47,7 @@ pub(crate) fn environment() -> anyhow::Result<Vec<(&'static str, String)>> {
         (PYTHON, "Python", interpreter),
         (OLLAMA_TESTS, "the tests of the Python client", tests),
         (NODE_MODULES, "Node", node(&root, &root.join("target/node"))),
+        (ENGINE, "llama.cpp", engine_home(&root)),
     ];
     let mut environment = Vec::new();
     for (name, language, made) in made {
@@ -53,10 +59,19 @@ pub(crate) fn environment() -> anyhow::Result<Vec<(&'static str, String)>> {
     Ok(environment)
 }
 
-/// The interpreter of a virtual environment that has all of [`REQUIREMENTS`].
-fn python(root: &Path, home: &Path) -> anyhow::Result<PathBuf> {
+/// The interpreter that runs the second engine.
+pub(crate) fn engine() -> anyhow::Result<PathBuf> {
+    engine_home(&root()?)
+}
+
+fn engine_home(root: &Path) -> anyhow::Result<PathBuf> {
+    python(root, &root.join("target/engine"), &ENGINE_REQUIREMENTS)
+}
+
+/// The interpreter of a virtual environment that has all that these files want.
+fn python(root: &Path, home: &Path, requirements: &[&str]) -> anyhow::Result<PathBuf> {
     let interpreter = home.join("bin/python");
-    if is_complete(home, &python_packages(root)?) && interpreter.exists() {
+    if is_complete(home, &python_packages(root, requirements)?) && interpreter.exists() {
         return Ok(interpreter);
     }
     let make = || {
@@ -69,11 +84,11 @@ fn python(root: &Path, home: &Path) -> anyhow::Result<PathBuf> {
     }
     let mut pip = Command::new(&interpreter);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).current_dir(root);
-    for file in REQUIREMENTS {
+    for file in requirements {
         pip.args(["--requirement", file]);
     }
     run(&mut pip, INSTALL_MAX)?;
-    complete(home, &python_packages(root)?)?;
+    complete(home, &python_packages(root, requirements)?)?;
     Ok(interpreter)
 }
 
@@ -99,9 +114,9 @@ fn ollama_tests(root: &Path, home: &Path, interpreter: &Path) -> anyhow::Result<
 }
 
 /// What is wanted, and for which Python: another one needs an environment of its own.
-fn python_packages(root: &Path) -> anyhow::Result<String> {
+fn python_packages(root: &Path, requirements: &[&str]) -> anyhow::Result<String> {
     let mut wanted = says("python3", &["--version"]).unwrap_or_default();
-    for file in REQUIREMENTS {
+    for file in requirements {
         wanted += &read(&root.join(file))?;
     }
     Ok(wanted)

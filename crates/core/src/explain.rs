@@ -730,8 +730,8 @@ const CODES: &[(&str, &str)] = &[
     ),
     (
         "BW0453",
-        "`gateway --ollama` can be given once. Several model servers behind one queue need a scheduler that knows which of them has \
-         which model loaded, and this version has the slots of one to give.",
+        "`gateway --bypass` passes everything straight through to one model server. Several --ollama stand behind one queue, which \
+         knows what each of them has loaded and how many slots it has; without the queue nobody chooses among them.",
     ),
     (
         "BW0454",

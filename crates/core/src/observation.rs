@@ -182,7 +182,14 @@ pub struct Calls {
     /// Refused by a declared bound of the gateway.
     pub refused: u64,
     pub queue_wait: Histogram,
+    /// What the model server says that a call waited for its model to load, where it did.
+    #[serde(default, skip_serializing_if = "Histogram::is_empty")]
+    pub load: Histogram,
+    /// From dispatch to the first byte of the answer: of a stream, its first token.
     pub first_byte: Histogram,
+    /// Of streams, from the first byte to the last, for each token after the first. Microseconds.
+    #[serde(default, skip_serializing_if = "Histogram::is_empty")]
+    pub per_token: Histogram,
     /// From dispatch to the last byte. Microseconds.
     pub service: Histogram,
     pub prompt_tokens: u64,
@@ -199,7 +206,9 @@ impl Calls {
         self.cancelled += other.cancelled;
         self.refused += other.refused;
         self.queue_wait.merge(&other.queue_wait);
+        self.load.merge(&other.load);
         self.first_byte.merge(&other.first_byte);
+        self.per_token.merge(&other.per_token);
         self.service.merge(&other.service);
         self.prompt_tokens += other.prompt_tokens;
         self.output_tokens += other.output_tokens;

@@ -10,8 +10,9 @@ use std::{
 
 use bellwether_core::{
     id::{AgentName, Side},
-    inference::{Breaker, BreakerSettings, CallEnd, NotPermitted, Permitted},
+    inference::{Breaker, BreakerFigures, BreakerSettings, BreakerState, CallEnd, NotPermitted, Permitted},
 };
+use serde::Serialize;
 
 use crate::{
     clock::Clock,
@@ -34,6 +35,22 @@ pub(crate) struct Pass {
     end: CallEnd,
 }
 
+/// A breaker, for people and for metrics.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Shown {
+    /// `AGENT/SIDE`, or `server/URL`.
+    pub(crate) name: String,
+    pub(crate) state: BreakerState,
+    #[serde(flatten)]
+    pub(crate) figures: BreakerFigures,
+}
+
+impl Shown {
+    pub(crate) fn of(name: String, breaker: &Breaker) -> Self {
+        Self { name, state: breaker.state(), figures: breaker.figures() }
+    }
+}
+
 impl Breakers {
     pub(crate) fn new(settings: BreakerSettings, clock: Clock, recorder: Arc<Recorder>) -> Arc<Self> {
         Arc::new(Self { settings, clock, recorder, breakers: Mutex::default() })
@@ -47,6 +64,24 @@ impl Breakers {
             .or_insert_with(|| Breaker::new(self.settings))
             .admit(now)?;
         Ok(Pass { breakers: self.clone(), key: key.clone(), permitted, end: CallEnd::Ignored })
+    }
+
+    /// Those that there are, in the order of their names.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        let breakers = self.lock();
+        let shown =
+            |((agent, side), breaker): (&(AgentName, Side), &Breaker)| Shown::of(format!("{agent}/{side}"), breaker);
+        let mut all: Vec<Shown> = breakers.iter().map(shown).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    /// Puts the agent's breaker into this state. One that is made with the next call begins so.
+    pub(crate) fn force(&self, agent: &AgentName, side: Side, state: BreakerState) {
+        let now = self.clock.mono();
+        tracing::info!(%agent, %side, %state, "breaker set by hand");
+        let mut breakers = self.lock();
+        breakers.entry((agent.clone(), side)).or_insert_with(|| Breaker::new(self.settings)).force(now, state);
     }
 
     /// The agent's green counts as blue from here on.
@@ -155,5 +190,16 @@ mod tests {
         assert!(breakers.admit(&key("a", Side::Green)).is_ok());
         breakers.forget(&"a".into(), Side::Blue);
         assert!(breakers.admit(&key("a", Side::Blue)).is_ok());
+    }
+
+    #[test]
+    fn a_breaker_that_is_set_by_hand_stays_so_and_is_one_agents_on_one_side() {
+        let (breakers, _recorder) = breakers();
+        breakers.force(&"a".into(), Side::Blue, BreakerState::ForcedOpen);
+        assert!(breakers.admit(&key("a", Side::Blue)).is_err());
+        assert!(breakers.admit(&key("a", Side::Green)).is_ok());
+        let shown: Vec<_> = breakers.shown().into_iter().map(|it| (it.name, it.state)).collect();
+        let named = |name: &str, state| (name.to_owned(), state);
+        assert_eq!(shown, [named("a/blue", BreakerState::ForcedOpen), named("a/green", BreakerState::Closed)]);
     }
 }

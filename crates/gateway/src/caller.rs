@@ -20,7 +20,7 @@ pub(crate) struct Caller {
 }
 
 /// Keeps the instance from counting as empty, and learns of each piece of the answer that it takes.
-pub(crate) trait Hold: Send {
+pub(crate) trait Hold: Send + Sync {
     fn passed(&self);
 }
 

@@ -3,12 +3,18 @@
 use std::sync::Arc;
 
 use bellwether_core::spec::{TaskMode, TaskPolicy};
-use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    board::Board, desk::Desk, heir::gate::Gate, limits, model::Model, naming::Clients, pool::Pool, relay::Backend,
+    board::Board,
+    desk::Desk,
+    heir::gate::Gate,
+    limits,
+    model::{Lane, Model},
+    naming::Clients,
+    pool::Pool,
+    relay::Backend,
 };
 
 /// Shared by all threads.
@@ -33,7 +39,8 @@ pub(crate) struct House {
 /// One per thread.
 pub(crate) struct Door {
     house: Arc<House>,
-    pub(crate) pool: Pool<Incoming>,
+    pub(crate) pool: Pool,
+    pub(crate) lane: Lane,
     /// Where tasks come from, if not from here.
     pub(crate) backend: Option<Backend>,
     /// Owns the tunnels, which outlive the connections that they grew from, and exchanges with the backend.
@@ -72,7 +79,8 @@ impl House {
 impl Door {
     pub(crate) fn new(house: Arc<House>) -> Self {
         let backend = house.tasks.backend.as_deref().filter(|_| house.tasks.mode == TaskMode::Relay).map(Backend::new);
-        Self { house, pool: Pool::default(), backend, tunnels: TaskTracker::new() }
+        let lane = house.model.lane();
+        Self { house, pool: Pool::default(), lane, backend, tunnels: TaskTracker::new() }
     }
 }
 

@@ -1,30 +1,42 @@
 //! Headers that belong to one connection and are not passed on (RFC 9110, section 7.6.1).
 
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// What stays behind whether [`CONNECTION`] names it or not. Framing is written anew for each connection; a length that
+/// was given stays as it is. Trailers are not passed on, so none are announced.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
 /// Takes them out. Returns the protocol that the sender wants to switch to, if it does.
 pub(crate) fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    // Most requests and answers have none, and a look at each name is cheaper than a search for each of these.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return None;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        // Byte by byte: one odd name hides no other.
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
     let upgrade = headers.remove(UPGRADE).filter(|_| named.contains(&UPGRADE));
-    // Framing is written anew for each connection; a length that was given stays as it is.
-    for name in
-        [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING]
-    {
-        headers.remove(name);
-    }
-    for name in named {
+    for name in HOP_BY_HOP.into_iter().chain(named) {
         headers.remove(name);
     }
     upgrade
@@ -66,6 +78,14 @@ mod tests {
         assert_eq!(kept_idle_secs(&it), Some(5));
         assert_eq!(strip(&mut it), None, "an upgrade that the connection header does not name is none");
         assert_eq!(it, headers(&[("x-yours", "2"), ("content-length", "3")]));
+    }
+
+    #[test]
+    fn an_odd_name_hides_no_other() {
+        let mut it = headers(&[("x-mine", "1")]);
+        it.insert(CONNECTION, HeaderValue::from_bytes(b"\xff, x-mine").unwrap());
+        strip(&mut it);
+        assert!(it.is_empty());
     }
 
     #[test]

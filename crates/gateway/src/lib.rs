@@ -19,9 +19,11 @@ mod hop;
 mod intake;
 mod keeper;
 mod limits;
+mod metrics;
 mod model;
 mod naming;
 mod observe;
+mod panel;
 mod path;
 mod pool;
 mod prefer;
@@ -39,10 +41,14 @@ mod target;
 mod task_api;
 mod tunnel;
 mod waits;
+mod wire;
 mod work;
 mod writer;
 
 pub use heir::{NotGiven, standing};
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub use model::fuzz;
 pub use model::{ModelSettings, UpstreamSettings};
 pub use run::{Config, Error, run};
 pub use store::StoreError;

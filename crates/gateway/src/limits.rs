@@ -8,8 +8,9 @@ use bellwether_core::time::Millis;
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
 /// How long a client may take to send a request's head, and how long an idle connection is kept. Longer than the
 /// pools of common clients keep theirs, so that it is the client that closes and no request meets a closing door.
+///
+/// The number of headers is bounded too, by hyper's own 100: any other bound costs two allocations per request.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
-pub(crate) const HEADERS_MAX: usize = 128;
 /// The read buffer of a connection, and so the largest head. Bodies of any size stream through it.
 pub(crate) const BUFFER_BYTES: usize = 64 << 10;
 

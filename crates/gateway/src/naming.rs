@@ -45,7 +45,7 @@ pub(crate) fn name(in_path: Option<&str>, headers: &HeaderMap, peer: Option<IpAd
         .or_else(address)
 }
 
-fn named(name: &str) -> String {
+pub(crate) fn named(name: &str) -> String {
     format!("client/{name}")
 }
 

@@ -14,6 +14,8 @@ use bellwether_core::{
     traffic::{Outcome, Streaks},
 };
 
+use crate::metrics::{Metrics, Told};
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) agent: AgentName,
@@ -47,15 +49,20 @@ pub(crate) struct Silent {
 
 const SILENCE_MIN: Millis = Millis::from_secs(1);
 
+/// Model calls of one second that are told one by one. More are counted with the others all the same.
+const TOLD_MAX: usize = 1 << 16;
+
 /// The second that is open. One short critical section per outcome.
 #[derive(Default)]
 pub(crate) struct Recorder {
     open: Mutex<Open>,
+    pub(crate) metrics: Metrics,
 }
 
 #[derive(Default)]
 struct Open {
     cells: HashMap<Key, Cell>,
+    told: Vec<Told>,
     streaks: Streaks,
     /// Once another gateway writes the records: outcomes in their order, which only it knows the past of.
     late: Option<Vec<(Key, Outcome)>>,
@@ -65,7 +72,7 @@ impl Recorder {
     /// Something ended; `outcome` is none where that says nothing about who served it.
     pub(crate) fn ended(&self, key: &Key, outcome: Option<Outcome>, count: impl FnOnce(&mut Cell)) {
         let mut open = self.lock();
-        let Open { cells, streaks, late } = &mut *open;
+        let Open { cells, streaks, late, .. } = &mut *open;
         with_cell(cells, key, |cell| {
             count(cell);
             match (outcome, late) {
@@ -78,6 +85,14 @@ impl Recorder {
 
     pub(crate) fn calls(&self, key: &Key, count: impl FnOnce(&mut Calls)) {
         with_cell(&mut self.lock().cells, key, |cell| count(&mut cell.calls));
+    }
+
+    /// A call that ended, beside what is [counted](Self::calls) of it.
+    pub(crate) fn told(&self, told: Told) {
+        let mut open = self.lock();
+        if open.told.len() < TOLD_MAX {
+            open.told.push(told);
+        }
     }
 
     pub(crate) fn signs(&self, key: &Key, count: impl FnOnce(&mut Signs)) {
@@ -146,8 +161,9 @@ impl Recorder {
         for cell in &mut cells {
             cell.signs.streak = open.streaks.failures(&cell.agent, cell.served);
         }
+        let told = mem::take(&mut open.told);
         drop(open);
-        Second {
+        let second = Second {
             number,
             at,
             cells,
@@ -160,7 +176,9 @@ impl Recorder {
             probes_failed: gauges.probes_failed,
             pushes_open: gauges.pushes_open,
             resumed: gauges.resumed,
-        }
+        };
+        self.metrics.second(&second, told);
+        second
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

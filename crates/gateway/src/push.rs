@@ -13,15 +13,15 @@ use http_body_util::BodyExt;
 use hyper::{
     StatusCode, Uri, Version,
     body::Incoming,
-    client::conn::http1::SendRequest,
     header::{HOST, HeaderValue},
-    http::uri::PathAndQuery,
+    http::{response::Parts, uri::PathAndQuery},
     upgrade::OnUpgrade,
 };
 use tokio::{
     sync::{SemaphorePermit, watch},
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     board::Board,
@@ -36,6 +36,7 @@ use crate::{
     table::Found,
     target::{Claim, Target},
     tunnel,
+    wire::{Asked, Exchange},
 };
 
 pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, request: Request) -> Response {
@@ -49,7 +50,7 @@ pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, requ
         if let Some(visit) = visit.as_deref().filter(|_| waiting.is_some())
             && !visit.step_in().await
         {
-            return visit.pass_on_push(request.undone()).await;
+            return Box::pin(visit.pass_on_push(request.undone())).await;
         }
         // Noted before the look, so that a table that comes after it wakes us.
         if let Some(waiting) = &mut waiting {
@@ -65,7 +66,7 @@ pub(crate) async fn push(door: &Arc<Door>, agent: &str, rest: PathAndQuery, requ
                 match forward(door, claim, &under_way, request, began).await {
                     Forwarded::Answered(response) => return response,
                     Forwarded::Unreached(back) => {
-                        request = back;
+                        request = *back;
                         true
                     }
                 }
@@ -149,7 +150,7 @@ struct Upgrade {
 impl Prepared {
     fn of(mut request: Request, rest: PathAndQuery) -> Self {
         let client = hyper::upgrade::on(&mut request);
-        let place = request.extensions_mut().remove();
+        let place = Visit::of(&request).map(|visit| visit.place.clone());
         let protocol = hop::strip(request.headers_mut());
         if let Some(protocol) = &protocol {
             hop::put_upgrade(request.headers_mut(), protocol.clone());
@@ -160,17 +161,17 @@ impl Prepared {
     }
 
     /// As it came, for another gateway.
-    fn undone(self) -> (Request, Option<(OnUpgrade, Option<Place>)>) {
+    fn undone(self) -> (Request, Option<OnUpgrade>) {
         let Self { mut request, upgrade, whole } = self;
         *request.uri_mut() = *whole;
-        (request, upgrade.map(|Upgrade { client, place, .. }| (client, place)))
+        (request, upgrade.map(|Upgrade { client, .. }| client))
     }
 }
 
 enum Forwarded {
     Answered(Response),
     /// Not a byte of it reached the instance.
-    Unreached(Prepared),
+    Unreached(Box<Prepared>),
 }
 
 async fn forward(
@@ -181,7 +182,7 @@ async fn forward(
     began: Instant,
 ) -> Forwarded {
     let target = claim.target().clone();
-    let Some(upstream) = target.card.upstream else { return Forwarded::Unreached(prepared) };
+    let Some(upstream) = target.card.upstream else { return Forwarded::Unreached(Box::new(prepared)) };
     let cut = target.cut_token();
     let Prepared { mut request, upgrade, whole } = prepared;
     if !request.headers().contains_key(HOST)
@@ -193,9 +194,11 @@ async fn forward(
         sent = send(door, &target, upstream, request) => sent,
         () = cut.cancelled() => Err(Unsent::Cut),
     };
-    let (response, sender) = match sent {
+    let (head, answer) = match sent {
         Ok(both) => both,
-        Err(Unsent::Unreached(request)) => return Forwarded::Unreached(Prepared { request: *request, upgrade, whole }),
+        Err(Unsent::Unreached(request)) => {
+            return Forwarded::Unreached(Box::new(Prepared { request: *request, upgrade, whole }));
+        }
         Err(Unsent::Cut) => {
             count(door, &target, Ended::Cut, StatusCode::BAD_GATEWAY, began);
             return Forwarded::Answered(problem(StatusCode::BAD_GATEWAY, "cut at the drain limit"));
@@ -205,10 +208,10 @@ async fn forward(
             return Forwarded::Answered(problem(StatusCode::BAD_GATEWAY, "the instance broke off before it answered"));
         }
     };
-    Forwarded::Answered(if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        open_tunnel(door, (claim, under_way.clone()), response, upgrade, began)
+    Forwarded::Answered(if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        open_tunnel(door, (claim, under_way.clone()), (head, answer), upgrade, (cut, began))
     } else {
-        relay(door, (claim, under_way.clone()), response, sender, began)
+        relay(door, (claim, under_way.clone()), (head, answer), (cut, began))
     })
 }
 
@@ -222,78 +225,81 @@ async fn send(
     door: &Door,
     target: &Target,
     upstream: SocketAddr,
-    mut request: Request,
-) -> Result<(hyper::Response<Incoming>, SendRequest<Incoming>), Unsent> {
+    request: Request,
+) -> Result<(Parts, Exchange<Incoming>), Unsent> {
+    let instance = target.card.instance;
+    let (head, mut body) = request.into_parts();
+    let path_and_query = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let asked =
+        Asked { method: &head.method, prefix: "", path_and_query, headers: &head.headers, without: &[], host: None };
     loop {
-        let (mut sender, is_fresh) = match door.pool.take(target.card.instance) {
-            Some(sender) => (sender, false),
+        let connection = match door.pool.take(instance) {
+            Some(connection) => connection,
             None => match door.pool.connect(upstream).await {
-                Ok(sender) => (sender, true),
+                Ok(connection) => connection,
                 Err(error) => {
-                    tracing::debug!(%error, instance = %target.card.instance, "cannot connect");
-                    return Err(Unsent::Unreached(Box::new(request)));
+                    tracing::debug!(%error, %instance, "cannot connect");
+                    return Err(Unsent::Unreached(Box::new(Request::from_parts(head, body))));
                 }
             },
         };
-        match sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, sender)),
-            Err(mut failed) => match failed.take_message() {
-                Some(back) if is_fresh => return Err(Unsent::Unreached(Box::new(back))),
-                Some(back) => request = back,
-                None => {
-                    tracing::debug!(error = %failed.into_error(), instance = %target.card.instance, "no answer");
-                    return Err(Unsent::Broken);
-                }
+        let is_fresh = !connection.is_used();
+        let (error, unsent) = match Exchange::new(connection, asked, body) {
+            Ok(mut exchange) => match exchange.head().await {
+                Ok(answer) => return Ok((answer, exchange)),
+                Err(error) => (error, exchange.unsent()),
             },
+            Err((error, _)) => (error, None),
+        };
+        let error: &dyn std::error::Error = &error;
+        tracing::debug!(error, %instance, "no answer");
+        match unsent {
+            Some(back) if is_fresh => return Err(Unsent::Unreached(Box::new(Request::from_parts(head, back)))),
+            Some(back) => body = back,
+            None => return Err(Unsent::Broken),
         }
     }
 }
 
-/// The answer, with the claim held to its last byte.
+/// The answer, with the claim held to its last byte. `cut` is that of the request: a later one would miss a cut that came
+/// with the head of the answer.
 fn relay(
     door: &Arc<Door>,
     (claim, under_way): (Claim, Arc<UnderWay>),
-    response: hyper::Response<Incoming>,
-    sender: SendRequest<Incoming>,
-    began: Instant,
+    (mut head, answer): (Parts, Exchange<Incoming>),
+    (cut, began): (CancellationToken, Instant),
 ) -> Response {
-    let (mut head, incoming) = response.into_parts();
     let peer_keeps = hop::kept_idle_secs(&head.headers).map(std::time::Duration::from_secs);
     hop::strip(&mut head.headers);
-    // The version is a matter of each connection.
-    head.version = Version::HTTP_11;
     let (door, status) = (door.clone(), head.status);
-    let cut = claim.target().cut_token();
-    let end = move |how| {
+    let end = move |how, answer: &mut Exchange<Incoming>| {
         let target = claim.target();
-        if how == Ended::Whole {
-            door.pool.put(target, sender, peer_keeps);
+        if let Some(connection) = answer.release() {
+            door.pool.put(target, connection, peer_keeps);
         }
         count(&door, target, how, status, began);
         drop((claim, under_way));
     };
-    Response::from_parts(head, Guarded::new(incoming, cut, end).boxed_unsync())
+    Response::from_parts(head, Guarded::new(answer, cut, end).boxed_unsync())
 }
 
 fn open_tunnel(
     door: &Arc<Door>,
     (claim, under_way): (Claim, Arc<UnderWay>),
-    mut response: hyper::Response<Incoming>,
+    (mut head, answer): (Parts, Exchange<Incoming>),
     upgrade: Option<Upgrade>,
-    began: Instant,
+    (cut, began): (CancellationToken, Instant),
 ) -> Response {
-    let Some(Upgrade { client, protocol: asked, place }) = upgrade else {
+    let (Some(Upgrade { client, protocol: asked, place }), Some(upstream)) = (upgrade, answer.into_switched()) else {
         count(door, claim.target(), Ended::Broken, StatusCode::BAD_GATEWAY, began);
         return problem(StatusCode::BAD_GATEWAY, "the instance switched protocols unasked");
     };
-    let upstream = hyper::upgrade::on(&mut response);
-    let (mut head, _) = response.into_parts();
     let protocol = hop::strip(&mut head.headers).unwrap_or(asked);
     hop::put_upgrade(&mut head.headers, protocol);
     let tunnel = door.clone();
     door.tunnels.spawn(async move {
         let target = claim.target();
-        let ended = tunnel::run(client, upstream, target.cut_token()).await;
+        let ended = tunnel::run(client, upstream, cut).await;
         count(&tunnel, target, ended, StatusCode::SWITCHING_PROTOCOLS, began);
         drop((claim, place, under_way));
     });

@@ -97,7 +97,8 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     }
     let books =
         Books { recorder: board.recorder.clone(), waits: board.waits.clone(), breakers: board.breakers.clone() };
-    let model = Model::start(&ModelSettings::of(&spec.ollama), books);
+    let settings = ModelSettings::of(&spec.ollama);
+    let model = Model::start(&settings, books);
     if let Some(inherited) = &inherited {
         inherited.enter(&board);
         let Estate { holding, resident, .. } = &inherited.estate;
@@ -107,8 +108,8 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let writer = Writer::new(board.clone(), store, loaded, spec.tasks.clone(), agents);
     let (asks, asked) = mpsc::channel(limits::DESK_QUEUE);
     let desk = Desk::new(asks);
-    let probes: Arc<Probes> = Arc::default();
-    let prober = Prober::new(&spec.ollama.url, probes.clone());
+    let probes = Probes::of(settings.upstreams.len());
+    let prober = Prober::new(&settings.upstreams, probes.clone());
     let keeper = {
         let _inside = runtime.enter();
         Keeper::listen(&link, told, board.clone(), desk.clone(), model.clone(), probes)

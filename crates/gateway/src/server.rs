@@ -33,11 +33,9 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Place {
     _permit: Arc<OwnedSemaphorePermit>,
+    /// Where it comes from.
+    pub(crate) peer: IpAddr,
 }
-
-/// Where a request's connection comes from.
-#[derive(Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Whether the last request of a connection was passed on to another gateway.
 #[derive(Clone, Default)]
@@ -75,6 +73,7 @@ pub(crate) fn run(listener: std::net::TcpListener, house: Arc<House>, shutdown: 
         let ended = timeout(limits::SHUTDOWN_GRACE, async {
             connections.wait().await;
             door.tunnels.wait().await;
+            door.lane.finished().await;
         });
         if ended.await.is_err() {
             tracing::warn!(
@@ -115,7 +114,7 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &TaskTrac
         };
         match accepted {
             Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => {
-                connections.spawn(serve(stream, Peer(peer.ip()), permit, door.clone(), shutdown.clone()));
+                connections.spawn(serve(stream, peer.ip(), permit, door.clone(), shutdown.clone()));
             }
             Ok((_, peer)) => tracing::warn!(%peer, "refused: not from this machine"),
             Err(error) => {
@@ -128,7 +127,7 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &TaskTrac
 
 async fn serve(
     stream: TcpStream,
-    peer: Peer,
+    peer: IpAddr,
     permit: OwnedSemaphorePermit,
     door: Arc<Door>,
     shutdown: CancellationToken,
@@ -138,15 +137,12 @@ async fn serve(
         Err(error) => return tracing::debug!(%error, "the client left at once"),
     };
     let SocketAddr::V4(called) = called else { return tracing::debug!(%called, "not an IPv4 connection") };
-    let place = Place { _permit: Arc::new(permit) };
+    let place = Place { _permit: Arc::new(permit), peer };
     let passage = Passage::default();
-    let service = service_fn(|mut request| {
-        request.extensions_mut().insert(place.clone());
-        request.extensions_mut().insert(passage.clone());
-        request.extensions_mut().insert(peer);
-        let door = door.clone();
+    let service = service_fn(|request| {
+        let (door, place, passage) = (door.clone(), place.clone(), passage.clone());
         async move {
-            let mut response = service::answer(&door, called, request).await;
+            let mut response = service::answer(&door, called, (place, passage), request).await;
             pass::part(&door, &mut response);
             Ok::<_, std::convert::Infallible>(response)
         }
@@ -154,30 +150,31 @@ async fn serve(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEAD_TIMEOUT)
-        .max_headers(limits::HEADERS_MAX)
         .max_buf_size(limits::BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
-        // What was passed on is the other gateway's, and has its bounds there.
-        () = door.cut_all.cancelled(), if !shutdown.is_cancelled() => {
-            if !passage.leads_elsewhere() {
+        // By a stop too: each wake of the connection looks at what it waits for besides, so it waits for one thing.
+        () = door.cut_all.cancelled() => {
+            if shutdown.is_cancelled() {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            // What was passed on is the other gateway's, and has its bounds there.
+            } else if passage.leads_elsewhere() {
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = shutdown.cancelled() => return,
+                }
+            } else {
                 connection.as_mut().graceful_shutdown();
                 let Ok(ended) = timeout(limits::CUT_GRACE, connection.as_mut()).await else {
                     return tracing::warn!("a request was cut: it did not end in the time that an upgrade gives");
                 };
                 return drop(ended);
             }
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = shutdown.cancelled() => return,
-            }
-        }
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
         }
     };
     if let Err(error) = ended {
@@ -198,5 +195,6 @@ async fn sweep(door: &Door) {
             },
         }
         door.pool.sweep();
+        door.lane.sweep();
     }
 }

@@ -19,12 +19,12 @@ use crate::{
         gate::{Entered, Visit},
         pass,
     },
-    model, naming,
+    model, naming, panel,
     path::{below, rest},
-    problem::{problem, unavailable},
+    problem::{method_not_allowed, problem, unavailable},
     push::push,
     relay,
-    server::{Passage, Peer},
+    server::{Passage, Place},
     table::Known,
     target::{Claim, Target},
     task_api,
@@ -35,29 +35,37 @@ use crate::{
 const TASK: &str = "x-bellwether-task";
 
 /// `called`: the address and port that the client connected to.
-pub(crate) async fn answer(door: &Arc<Door>, called: SocketAddrV4, mut request: Request) -> Response {
-    let passage: Passage = request.extensions_mut().remove().unwrap_or_default();
+pub(crate) async fn answer(
+    door: &Arc<Door>,
+    called: SocketAddrV4,
+    (place, passage): (Place, Passage),
+    mut request: Request,
+) -> Response {
     passage.set_elsewhere(false);
     let inside = match door.gate.wait().await {
         Entered::Inside(inside) => inside,
         Entered::Elsewhere => {
             passage.set_elsewhere(true);
-            return pass::on(&door.tunnels, SocketAddr::V4(called), request).await;
+            return Box::pin(pass::on(&door.tunnels, SocketAddr::V4(called), request, place)).await;
         }
         Entered::Stopped => return unavailable(),
     };
-    let visit = Visit::new(&door.gate, inside, SocketAddr::V4(called), &door.tunnels, passage);
+    let visit = Visit::new(&door.gate, inside, SocketAddr::V4(called), &door.tunnels, (place, passage));
     request.extensions_mut().insert(visit.clone());
     let response = here(door, *called.ip(), request).await;
     visit.step_out();
     response
 }
 
+/// The ways of few requests are boxed: what every request allocates and moves about is as large as the largest that is
+/// not.
 async fn here(door: &Arc<Door>, called: Ipv4Addr, request: Request) -> Response {
     if *request.method() == Method::CONNECT {
         return problem(StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy");
     }
-    let path = request.uri().path().to_owned();
+    // Shares its bytes with the request's, which moves on.
+    let uri = request.uri().clone();
+    let path = uri.path();
     let mut parts = path.splitn(4, '/').skip(1);
     match (parts.next(), parts.next().filter(|name| !name.is_empty())) {
         (Some("i"), Some(token)) => by_token(door, token, request).await,
@@ -66,9 +74,14 @@ async fn here(door: &Arc<Door>, called: Ipv4Addr, request: Request) -> Response 
             None => problem(StatusCode::BAD_REQUEST, "the path cannot be passed on"),
         },
         (Some("m"), Some(client)) => by_client(door, client, request).await,
-        (Some("tasks" | "completions"), _) => task_api::answer(door, &path, request).await,
+        (Some("tasks" | "completions"), _) => Box::pin(task_api::answer(door, path, request)).await,
+        (Some("metrics"), None) => match *request.method() {
+            Method::GET => panel::metrics(&door.board.recorder, &door.board.breakers, &door.model),
+            _ => method_not_allowed("GET"),
+        },
+        (Some("breakers"), _) => Box::pin(panel::breakers(&door.board.breakers, &door.model, path, request)).await,
         (Some("relay"), None) if door.backend.is_some() => relay::outbox(door, &request).await,
-        _ => by_address(door, called, &path, request).await,
+        _ => by_address(door, called, path, request).await,
     }
 }
 
@@ -91,7 +104,7 @@ async fn by_token(door: &Arc<Door>, token: &str, request: Request) -> Response {
     if let Some(of_model) = below(&rest, "/ollama") {
         return model_call(door, Some(target), &of_model, request).await;
     }
-    agent_api::answer(door, &target, &rest, request).await
+    Box::pin(agent_api::answer(door, &target, &rest, request)).await
 }
 
 async fn by_client(door: &Arc<Door>, client: &str, request: Request) -> Response {
@@ -106,12 +119,11 @@ async fn by_client(door: &Arc<Door>, client: &str, request: Request) -> Response
 
 /// A model call of somebody who is no instance.
 async fn outside(door: &Arc<Door>, client: Option<&str>, path: &str, request: Request) -> Response {
-    let peer = request.extensions().get().map(|Peer(peer)| *peer);
-    let name = naming::name(client, request.headers(), peer);
-    let account = door.clients.account(name, door.board.clock.mono());
     let visit = Visit::of(&request);
+    let name = naming::name(client, request.headers(), visit.as_ref().map(|visit| visit.place.peer));
+    let account = door.clients.account(name, door.board.clock.mono());
     visit.inspect(|visit| visit.step_out());
-    answered(door, door.model.serve(Caller::outside(account), path, request).await).await
+    answered(door, door.model.serve(&door.lane, Caller::outside(account), path, request).await).await
 }
 
 /// The call's answer, of whichever gateway grants the slots.
@@ -120,7 +132,7 @@ async fn answered(door: &Arc<Door>, served: Result<Response, Box<model::NotBegun
         Ok(response) => response,
         Err(request) => match Visit::of(&request) {
             Some(visit) => match door.gate.not_shut().await {
-                Some(_) => visit.pass_on_whole(*request).await,
+                Some(_) => Box::pin(visit.pass_on_whole(*request)).await,
                 None => unavailable(),
             },
             None => unavailable(),
@@ -133,7 +145,7 @@ async fn by_address(door: &Arc<Door>, called: Ipv4Addr, path: &str, request: Req
     let target = door.board.table.load().by_address(called).cloned();
     match (agent_api::Call::of(path), target) {
         (Some(_), Some(target)) => match rest(&request, 0) {
-            Some(rest) => agent_api::answer(door, &target, &rest, request).await,
+            Some(rest) => Box::pin(agent_api::answer(door, &target, &rest, request)).await,
             None => problem(StatusCode::BAD_REQUEST, "the path cannot be passed on"),
         },
         (Some(agent_api::Call::Health), None) => agent_api::health_of_gateway(),
@@ -160,9 +172,9 @@ async fn model_call(door: &Arc<Door>, target: Option<Arc<Target>>, path: &str, r
         target.count_revoked();
     };
     tokio::select! {
-        response = async { answered(door, door.model.serve(caller, path, request).await).await } => {
+        response = async { answered(door, door.model.serve(&door.lane, caller, path, request).await).await } => {
             let (cut, target) = (cut.clone(), target.clone());
-            let end = move |how| if how == Ended::Cut { target.count_revoked() };
+            let end = move |how, _: &mut _| if how == Ended::Cut { target.count_revoked() };
             response.map(|inner| Guarded::new(inner, cut, end).boxed_unsync())
         }
         () = cut_off => problem(StatusCode::SERVICE_UNAVAILABLE, "cut at the drain limit"),

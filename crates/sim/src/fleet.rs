@@ -80,7 +80,7 @@ impl Pace {
             task_every,
             call: load.call,
             load: load.model_load,
-            slots: spec.ollama.parallel as usize,
+            slots: spec.ollama.slots() as usize,
             care_every: Millis::from_secs(30),
             faults_max: Millis::from_mins(365 * 24 * 60),
             end_within: Millis::from_mins(24 * 60),

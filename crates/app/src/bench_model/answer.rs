@@ -60,6 +60,15 @@ impl From<Cause> for Trouble {
     }
 }
 
+/// What an answer tells of itself, where it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// That were generated.
+    pub(super) tokens: Option<u64>,
+    /// How long the server computed, without its queue and the load of the model.
+    pub(super) computed: Option<Duration>,
+}
+
 /// Reads the body of one answer after another, in a buffer that stays.
 pub(super) struct Reader {
     api: Api,
@@ -106,15 +115,15 @@ impl Reader {
         Ok(())
     }
 
-    /// After the end of the body: the number of tokens that were generated, where the answer tells it.
-    pub(super) fn verdict(&self, status: StatusCode) -> Result<Option<u64>, Cause> {
+    /// After the end of the body.
+    pub(super) fn verdict(&self, status: StatusCode) -> Result<Told, Cause> {
         if status != StatusCode::OK {
             return Err(Cause::Status(status.as_u16()));
         }
         if self.stream && self.api == Api::Openai {
             let last = self.kept.trim_ascii();
             return match last.strip_prefix(b"data:").map(<[u8]>::trim_ascii) {
-                Some(b"[DONE]") => Ok(None),
+                Some(b"[DONE]") => Ok(Told::default()),
                 Some(data) if serde_json::from_slice(data).is_ok_and(|said: Said| said.error.is_some()) => {
                     Err(Cause::ErrorInside)
                 }
@@ -125,10 +134,16 @@ impl Reader {
         let said = whole.map_err(|_| if self.stream { Cause::CutShort } else { Cause::NotUnderstood })?;
         match (self.api, said) {
             (_, Said { error: Some(_), .. }) => Err(Cause::ErrorInside),
-            (Api::Native, Said { done: Some(true), eval_count, .. }) => Ok(eval_count),
+            (Api::Native, said @ Said { done: Some(true), .. }) => {
+                Ok(Told { tokens: said.eval_count, computed: said.computed() })
+            }
             (Api::Native, Said { done: Some(false), .. }) => Err(Cause::CutShort),
-            (Api::Openai, Said { choices: Some(_), usage, .. }) => Ok(usage.map(|usage| usage.completion_tokens)),
-            (Api::Embed, Said { embeddings: Some(_), .. }) => Ok(None),
+            (Api::Openai, Said { choices: Some(_), usage, .. }) => {
+                Ok(Told { tokens: usage.map(|usage| usage.completion_tokens), computed: None })
+            }
+            (Api::Embed, said @ Said { embeddings: Some(_), .. }) => {
+                Ok(Told { tokens: None, computed: said.computed() })
+            }
             (Api::Native | Api::Openai | Api::Embed, _) => Err(Cause::NotUnderstood),
         }
     }
@@ -144,10 +159,19 @@ impl Reader {
 struct Said {
     done: Option<bool>,
     eval_count: Option<u64>,
+    /// In nanoseconds, as the next.
+    prompt_eval_duration: Option<u64>,
+    eval_duration: Option<u64>,
     choices: Option<serde::de::IgnoredAny>,
     embeddings: Option<serde::de::IgnoredAny>,
     usage: Option<Usage>,
     error: Option<serde::de::IgnoredAny>,
+}
+
+impl Said {
+    fn computed(&self) -> Option<Duration> {
+        Some(Duration::from_nanos(self.prompt_eval_duration? + self.eval_duration?))
+    }
 }
 
 #[derive(Deserialize)]
@@ -160,7 +184,11 @@ struct Usage {
 mod tests {
     use super::*;
 
-    fn verdict(api: Api, stream: bool, pieces: &[&str]) -> Result<Option<u64>, Cause> {
+    fn tokens(api: Api, stream: bool, pieces: &[&str]) -> Result<Option<u64>, Cause> {
+        verdict(api, stream, pieces).map(|told| told.tokens)
+    }
+
+    fn verdict(api: Api, stream: bool, pieces: &[&str]) -> Result<Told, Cause> {
         let mut reader = Reader::new(api, stream);
         // What an earlier answer left must not count.
         reader.push(b"{\"done\":true}\ndata: [DONE]\n").unwrap();
@@ -171,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_native_answer_ends_with_done() {
-        let native = |stream, pieces: &[&str]| verdict(Api::Native, stream, pieces);
+        let native = |stream, pieces: &[&str]| tokens(Api::Native, stream, pieces);
         assert_eq!(native(false, &["{\"done\":", "true,\n \"eval_count\":8}\n"]), Ok(Some(8)));
         assert_eq!(native(true, &["{\"done\":false}\n{\"do", "ne\":true,\"eval_count\":3}", "\n"]), Ok(Some(3)));
         assert_eq!(native(true, &["{\"done\":false}\n"]), Err(Cause::CutShort));
@@ -184,7 +212,7 @@ mod tests {
 
     #[test]
     fn an_event_stream_ends_with_done_in_brackets() {
-        let openai = |stream, pieces: &[&str]| verdict(Api::Openai, stream, pieces);
+        let openai = |stream, pieces: &[&str]| tokens(Api::Openai, stream, pieces);
         assert_eq!(openai(true, &["data: {}\n\n", "data: [DO", "NE]\n\n"]), Ok(None));
         assert_eq!(openai(true, &["data: {\"choices\":[]}\n\n"]), Err(Cause::CutShort));
         assert_eq!(openai(true, &["data: {\"error\":{\"message\":\"no\"}}\n\n"]), Err(Cause::ErrorInside));
@@ -194,8 +222,16 @@ mod tests {
 
     #[test]
     fn embeddings_are_no_stream() {
-        assert_eq!(verdict(Api::Embed, true, &["{\"embeddings\":[[1,2]],", "\"eval_count\":1}"]), Ok(None));
-        assert_eq!(verdict(Api::Embed, false, &["{\"embedding\":[1,2]}"]), Err(Cause::NotUnderstood));
+        assert_eq!(tokens(Api::Embed, true, &["{\"embeddings\":[[1,2]],", "\"eval_count\":1}"]), Ok(None));
+        assert_eq!(tokens(Api::Embed, false, &["{\"embedding\":[1,2]}"]), Err(Cause::NotUnderstood));
+    }
+
+    #[test]
+    fn a_native_answer_tells_how_long_it_was_computed() {
+        let computed = |text: &str| verdict(Api::Native, false, &[text]).unwrap().computed;
+        let told = r#"{"done":true,"total_duration":9000,"load_duration":4000,"prompt_eval_duration":2000,"eval_duration":1500}"#;
+        assert_eq!(computed(told), Some(Duration::from_nanos(3500)));
+        assert_eq!(computed(r#"{"done":true,"eval_duration":1500}"#), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::time::{sleep, sleep_until, timeout_at};
@@ -87,18 +87,20 @@ impl Client {
     pub(super) async fn run(mut self) -> Books {
         let turn = Arc::clone(&self.turn);
         let mut books = Books::new(turn.questions.models());
-        let mut asking = false;
+        let mut asking = None;
         tokio::select! {
             biased;
             () = turn.over() => {}
             () = self.ask_on(&mut books, &mut asking) => {}
         }
-        books.open = u64::from(asking);
+        if let Some(since) = asking {
+            books.left_open(Instant::now().min(turn.closes).saturating_duration_since(since));
+        }
         books
     }
 
     /// For ever.
-    async fn ask_on(&mut self, books: &mut Books, asking: &mut bool) {
+    async fn ask_on(&mut self, books: &mut Books, asking: &mut Option<Instant>) {
         sleep(self.starts_after).await;
         let mut again = AGAIN_FIRST;
         loop {
@@ -106,23 +108,26 @@ impl Client {
             let body = self.turn.questions.body(model, self.chance.u64(..));
             let begun = Instant::now();
             let waits = self.waits();
-            *asking = true;
+            if self.leaves {
+                self.wire.leaves_at(SystemTime::now() + waits);
+            }
+            *asking = Some(begun);
             let answer = timeout_at((begun + waits).into(), self.wire.ask(body, &mut self.reader)).await;
-            *asking = false;
+            *asking = None;
             let ended = Instant::now();
             let counts = ended >= self.turn.opens;
             let redialled = self.wire.take_redialled();
             books.redialled += if counts { redialled } else { 0 };
             let pause = match answer {
-                Ok(Ok(Answered { tokens, first })) => {
+                Ok(Ok(Answered { told, first })) => {
                     again = AGAIN_FIRST;
                     self.turn.sequence.answered(model, counts);
                     let latency = ended - begun;
                     self.turn.recent.store(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
                     match counts {
                         // The timer was late, not the patience longer.
-                        true if latency > self.turn.patience => books.given_up += 1,
-                        true => books.answered(model, latency, first.map(|first| first - begun), tokens),
+                        true if latency > self.turn.patience => books.given_up(latency),
+                        true => books.answered(model, latency, first.map(|first| first - begun), told),
                         false => {}
                     }
                     self.around(self.turn.think)
@@ -141,8 +146,8 @@ impl Client {
                 Err(_elapsed) => {
                     self.wire.hang_up();
                     match (counts, self.leaves) {
-                        (true, true) => books.left += 1,
-                        (true, false) => books.given_up += 1,
+                        (true, true) => books.left(ended.saturating_duration_since(begun + waits)),
+                        (true, false) => books.given_up(ended - begun),
                         (false, _) => {}
                     }
                     self.around(self.turn.think)

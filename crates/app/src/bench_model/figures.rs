@@ -89,9 +89,17 @@ pub(crate) struct Figures {
     pub(crate) p50_ms: Option<f64>,
     pub(crate) p95_ms: Option<f64>,
     pub(crate) p99_ms: Option<f64>,
+    pub(crate) max_ms: Option<f64>,
     /// Until the first piece of the answer's body; that of a stream holds the first token.
     pub(crate) first_p50_ms: Option<f64>,
     pub(crate) first_p95_ms: Option<f64>,
+    /// What the server says that it computed for each answer, without queues and loads: all together, and the longest. `None`
+    /// unless every answer tells it.
+    pub(crate) computed_seconds: Option<f64>,
+    pub(crate) computed_max_ms: Option<f64>,
+    /// The longest wait: the time of a call without that. A call that was given up, or is still open at the end of the window,
+    /// waited all its time.
+    pub(crate) wait_max_ms: Option<f64>,
     /// Of answers per client: 1 if all got as many, 1/n if one got all.
     pub(crate) jain: Option<f64>,
     pub(crate) greedy: Option<Greedy>,
@@ -122,6 +130,8 @@ pub(crate) struct Leavers {
     pub(crate) left: u64,
     /// Calls that were faster than the client.
     pub(crate) answers: u64,
+    /// How much later than they meant to they left, on average: what the timers of the load client are off.
+    pub(crate) late_us: u64,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts fit 53 bits")]
@@ -142,6 +152,8 @@ impl Figures {
         let seconds = tally.window.as_secs_f64();
         let ended = answers + all.given_up + all.refused() + all.failed();
         let millis = |of: &Histogram, q| of.quantile(q).map(|micros| micros / 1e3);
+        let tells_computed = answers > 0 && all.answers_with_computed == answers;
+        let of_told = |span: Duration| tells_computed.then_some(span.as_secs_f64() * 1e3);
         let tells_tokens = answers > 0 && all.answers_with_tokens == answers;
         let leavers = crowd.leaves.iter().filter(|leaves| **leaves).count();
         Self {
@@ -159,14 +171,23 @@ impl Figures {
             p50_ms: millis(&all.latency, 0.5),
             p95_ms: millis(&all.latency, 0.95),
             p99_ms: millis(&all.latency, 0.99),
+            max_ms: (answers > 0).then_some(all.latency_max.as_secs_f64() * 1e3),
             first_p50_ms: millis(&all.first_piece, 0.5),
             first_p95_ms: millis(&all.first_piece, 0.95),
+            computed_seconds: tells_computed.then_some(all.computed.as_secs_f64()),
+            computed_max_ms: of_told(all.computed_max),
+            wait_max_ms: of_told(all.wait_max),
             jain: jain(&per_client),
             greedy: crowd.has_greedy.then(|| greedy(&per_client, crowd)),
             switches: tally.switches,
             by_model: models.iter().cloned().zip(all.answers.iter().copied()).collect(),
             by_client: crowd.names.iter().cloned().zip(tally.by_client.iter().map(Books::total)).collect(),
-            leavers: (leavers > 0).then(|| Leavers { clients: leavers, left: leaving.left, answers: leaving.total() }),
+            leavers: (leavers > 0).then(|| Leavers {
+                clients: leavers,
+                left: leaving.left,
+                answers: leaving.total(),
+                late_us: u64::try_from(leaving.left_late.as_micros()).unwrap_or(u64::MAX) / leaving.left.max(1),
+            }),
             client_cores: rate(tally.cpu.as_secs_f64(), seconds),
         }
     }
@@ -202,16 +223,20 @@ pub(super) fn jain(shares: &[u64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench_model::answer::Cause;
+    use crate::bench_model::answer::{Cause, Told};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn books(answers: [u64; 2]) -> Books {
         let mut books = Books::new(2);
         for (model, count) in answers.into_iter().enumerate() {
-            (0..count).for_each(|_| books.answered(model, SECOND, None, Some(4)));
+            (0..count).for_each(|_| books.answered(model, SECOND, None, told(4, 400)));
         }
         books
+    }
+
+    fn told(tokens: u64, computed_ms: u64) -> Told {
+        Told { tokens: Some(tokens), computed: Some(Duration::from_millis(computed_ms)) }
     }
 
     fn models() -> Vec<String> {
@@ -220,6 +245,22 @@ mod tests {
 
     fn tally(by_client: Vec<Books>) -> Tally {
         Tally { window: SECOND * 2, by_client, switches: Some(3), cpu: SECOND }
+    }
+
+    #[test]
+    fn who_was_not_answered_waited_all_the_time() {
+        let crowd = Crowd::new(1, None, 0.0);
+        let figures = |books: Books| Figures::of(&tally(vec![books]), &crowd, &models());
+        let mut client = books([2, 0]);
+        let answered = figures(client.clone());
+        assert_eq!((answered.max_ms, answered.wait_max_ms), (Some(1000.0), Some(600.0)));
+        assert_eq!((answered.computed_seconds, answered.computed_max_ms), (Some(0.8), Some(400.0)));
+        client.left_open(Duration::from_millis(700));
+        assert_eq!(figures(client.clone()).wait_max_ms, Some(700.0));
+        client.given_up(SECOND);
+        assert_eq!(figures(client.clone()).wait_max_ms, Some(1000.0));
+        client.answered(0, SECOND * 9, None, Told::default());
+        assert_eq!(figures(client).wait_max_ms, None, "one does not tell what was computed");
     }
 
     #[test]
@@ -273,7 +314,7 @@ mod tests {
         leaver.left = 5;
         let figures = Figures::of(&tally(vec![books([4, 0]), leaver]), &crowd, &models());
         assert_eq!((figures.answers, figures.jain, figures.success), (4, Some(1.0), Some(1.0)));
-        assert_eq!(figures.leavers, Some(Leavers { clients: 1, left: 5, answers: 1 }));
+        assert_eq!(figures.leavers, Some(Leavers { clients: 1, left: 5, answers: 1, late_us: 0 }));
         assert_eq!(figures.by_client["client-2"], 1);
     }
 

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::bench_model::{
         Api, Endpoint, Options,
-        answer::Cause,
+        answer::{Cause, Told},
         books::Books,
         figures::{Crowd, Tally},
     };
@@ -240,9 +240,10 @@ mod tests {
     fn tally(answers: u64, greedy: u64, latency_ms: u64, switches: Option<u64>) -> Tally {
         let books = |answers: u64| {
             let mut books = Books::new(2);
+            let told = Told { tokens: Some(8), computed: None };
             for at in 0..answers {
                 let latency = Duration::from_millis(latency_ms + at % 7);
-                books.answered(usize::from(at % 2 == 0), latency, Some(latency / 2), Some(8));
+                books.answered(usize::from(at % 2 == 0), latency, Some(latency / 2), told);
             }
             books
         };

@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -12,17 +12,20 @@ use hyper::{
     Method, Request, Response, Uri,
     body::Incoming,
     client::conn::http1::{self, SendRequest},
-    header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    answer::{Cause, Reader, Trouble},
+    answer::{Cause, Reader, Told, Trouble},
     endpoint::{Endpoint, Header},
     question::Api,
 };
+
+/// In microseconds since the Unix epoch.
+const LEAVES_AT: HeaderName = HeaderName::from_static("x-leaves-at");
 
 /// What one client calls, and says of itself.
 #[derive(Clone)]
@@ -69,6 +72,8 @@ impl Caller {
 pub(super) struct Wire {
     caller: Caller,
     open: Option<Open>,
+    /// When the caller hangs up, if it does so in any case.
+    leaves: Option<HeaderValue>,
     /// Calls that met a kept connection which the server was closing.
     redialled: u64,
 }
@@ -82,14 +87,28 @@ struct Open {
 /// Of one answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answered {
-    pub(super) tokens: Option<u64>,
+    pub(super) told: Told,
     /// When the first piece of its body was there.
     pub(super) first: Option<Instant>,
 }
 
 impl Wire {
     pub(super) fn new(caller: Caller) -> Self {
-        Self { caller, open: None, redialled: 0 }
+        Self { caller, open: None, leaves: None, redialled: 0 }
+    }
+
+    /// Told with every call from here on, for servers that count with it.
+    pub(super) fn leaves_at(&mut self, at: SystemTime) {
+        let micros = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        self.leaves = HeaderValue::from_str(&micros.to_string()).ok();
+    }
+
+    fn request(&self, method: &Method, uri: &Uri, body: &Bytes) -> Request<Full<Bytes>> {
+        let mut request = self.caller.request(method, uri, body);
+        if let Some(leaves) = &self.leaves {
+            request.headers_mut().insert(LEAVES_AT, leaves.clone());
+        }
+        request
     }
 
     pub(super) fn hang_up(&mut self) {
@@ -127,7 +146,7 @@ impl Wire {
         }
         let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         match reader.verdict(head.status) {
-            Ok(tokens) => Ok(Answered { tokens, first }),
+            Ok(told) => Ok(Answered { told, first }),
             Err(cause) => Err(Trouble { cause, retry_after: retry_after.map(Duration::from_secs) }),
         }
     }
@@ -150,10 +169,11 @@ impl Wire {
     /// A server may close a kept connection at any time, also while a call is on its way to it. As every client library
     /// does in some way, the call is then made once more, on a new connection.
     async fn send(&mut self, method: Method, uri: Uri, body: Bytes) -> Result<Response<Incoming>, Cause> {
+        let request = self.request(&method, &uri, &body);
         if let Some(open) = &mut self.open
             && open.sender.ready().await.is_ok()
         {
-            match open.sender.send_request(self.caller.request(&method, &uri, &body)).await {
+            match open.sender.send_request(request).await {
                 Ok(response) => return Ok(response),
                 Err(error) => {
                     tracing::debug!(%error, "a kept connection was closed");
@@ -163,7 +183,8 @@ impl Wire {
         }
         self.hang_up();
         let mut open = self.dial().await?;
-        let response = open.sender.send_request(self.caller.request(&method, &uri, &body)).await.map_err(|error| {
+        let request = self.request(&method, &uri, &body);
+        let response = open.sender.send_request(request).await.map_err(|error| {
             tracing::debug!(%error, "a call failed");
             Cause::Broken
         })?;

@@ -8,6 +8,7 @@ use std::{
 
 use bellwether_core::{
     diagnostic::{Diagnostic, chain},
+    id::{AgentName, ModelName},
     spec::{self, Allow},
     time::Millis,
 };
@@ -39,7 +40,7 @@ const SLOTS_MAX: u32 = 65_535;
 /// foreground until SIGINT or SIGTERM, then lets what is in flight end; a second signal cuts it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The model server; URL=N gives it N slots
+    /// A model server; URL=N gives it N slots. Several stand behind one queue
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:11434")]
     ollama: Vec<String>,
     /// Where to listen; port 0 takes any that is free. Beyond loopback anybody who can reach it can use the model server
@@ -48,6 +49,13 @@ pub(crate) struct Args {
     /// Calls that the model server computes at once, as its OLLAMA_NUM_PARALLEL
     #[arg(long, value_name = "N", default_value_t = 2)]
     slots: u32,
+    /// A client's share of the slots, where others have 1: a name that it has by /m/NAME/ or X-Agent
+    #[arg(long = "weight", value_name = "CLIENT=N", value_parser = weight)]
+    weights: Vec<(String, u32)>,
+    /// The context size with which a model is asked for, whatever requests say; `own` is the model's own. Each other size
+    /// would load the model anew
+    #[arg(long, value_name = "MODEL=SIZE", value_parser = num_ctx)]
+    num_ctx: Vec<(ModelName, Option<u64>)>,
     /// Pass on what changes the model server for everybody: pull, push, create, copy, delete, blobs
     #[arg(long)]
     allow_manage: bool,
@@ -65,29 +73,53 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let upstream = upstream(&args)?;
+    let upstreams = upstreams(&args)?;
     let listener = listen::bind(args.listen, false).map_err(|error| not_listening(args.listen, &error))?;
     let here = listener.local_addr().map_err(|error| not_listening(args.listen, &error))?;
-    refuse_itself(&upstream, here)?;
+    upstreams.iter().try_for_each(|upstream| refuse_itself(upstream, here))?;
     child::log_to_stderr();
     child::raise_open_files();
     runtime::block_on(async {
-        let looked = alone::look(&upstream).await;
-        announce(&args, here, &upstream, looked.is_ok()).map_err(cannot_write)?;
-        warn(here, &upstream, looked.as_ref().err());
+        let mut looks = Vec::new();
+        for upstream in &upstreams {
+            looks.push(alone::look(upstream).await);
+        }
+        let reachable: Vec<bool> = looks.iter().map(Result::is_ok).collect();
+        announce(&args, here, &upstreams, &reachable).map_err(cannot_write)?;
+        warn(here, &upstreams, &looks);
+        let account = |(client, weight): &(String, u32)| (AgentName::new(alone::account(client)), *weight);
         let config = AloneConfig {
             listener,
             model: ModelSettings {
-                upstreams: vec![upstream],
+                upstreams,
                 allow: Allow { manage: args.allow_manage, cloud: args.allow_cloud },
+                weights: args.weights.iter().map(account).collect(),
+                contexts: args.num_ctx.iter().cloned().collect(),
             },
-            reachable: looked.is_ok(),
+            reachable,
             bypass: args.bypass,
             finish_within: Duration::from_millis(args.finish_within.0),
             threads: gateway_threads(),
         };
         serve(config).await
     })?
+}
+
+/// `CLIENT=N`
+fn weight(text: &str) -> Result<(String, u32), String> {
+    let (client, weight) = text.rsplit_once('=').ok_or("write CLIENT=N")?;
+    let weight = weight.parse().ok().filter(|&weight| weight > 0);
+    Ok((client.to_owned(), weight.ok_or("a weight is a whole number from 1")?))
+}
+
+/// `MODEL=SIZE`, or `MODEL=own`
+fn num_ctx(text: &str) -> Result<(ModelName, Option<u64>), String> {
+    let (model, size) = text.rsplit_once('=').ok_or("write MODEL=SIZE")?;
+    let size = match size {
+        "own" => None,
+        size => Some(size.parse().map_err(|_| "a context size is a number of tokens, or `own`")?),
+    };
+    Ok((ModelName::new(model), size))
 }
 
 /// Until a signal, and what is in flight then ends; until a second one, which cuts it.
@@ -115,44 +147,48 @@ async fn serve(config: AloneConfig) -> Outcome {
     }
 }
 
-fn announce(args: &Args, here: SocketAddr, upstream: &UpstreamSettings, reachable: bool) -> io::Result<()> {
+fn announce(args: &Args, here: SocketAddr, upstreams: &[UpstreamSettings], reachable: &[bool]) -> io::Result<()> {
     let url = format!("http://{here}");
-    let UpstreamSettings { url: ollama, slots } = upstream;
+    let slots: u32 = upstreams.iter().map(|upstream| upstream.slots).sum();
     let mut out = io::stdout().lock();
     if args.output.is_json() {
-        let upstreams = [json!({"url": ollama, "slots": slots, "reachable": reachable})];
+        let told = |(it, reachable): (&UpstreamSettings, &bool)| json!({"url": it.url, "slots": it.slots, "reachable": reachable});
+        let upstreams: Vec<_> = upstreams.iter().zip(reachable).map(told).collect();
         writeln!(out, "{}", json!({"url": url, "bypass": args.bypass, "slots": slots, "upstreams": upstreams}))?;
-    } else if args.bypass {
-        writeln!(out, "gateway at {url} in front of {ollama}: everything passes straight through")?;
     } else {
-        writeln!(out, "gateway at {url} in front of {ollama}: {slots} slots")?;
+        let names = upstreams.iter().map(|upstream| upstream.url.as_str()).collect::<Vec<_>>().join(", ");
+        let how = if args.bypass { "everything passes straight through".to_owned() } else { format!("{slots} slots") };
+        writeln!(out, "gateway at {url} in front of {names}: {how}")?;
     }
     out.flush()
 }
 
 /// What a person should know who has started it so.
-fn warn(here: SocketAddr, upstream: &UpstreamSettings, not_reached: Option<&String>) {
+fn warn(here: SocketAddr, upstreams: &[UpstreamSettings], looks: &[Result<(), String>]) {
     if !here.ip().to_canonical().is_loopback() {
         eprintln!(
             "warning: {here} can be reached from other machines, and there is no authentication: whoever reaches it can use the \
              model server"
         );
     }
-    if let Some(why) = not_reached {
-        eprintln!("warning: no model server answers at {}: {why}; calls fail until one does", upstream.url);
+    for (upstream, look) in upstreams.iter().zip(looks) {
+        if let Err(why) = look {
+            eprintln!("warning: no model server answers at {}: {why}; calls fail until one does", upstream.url);
+        }
     }
 }
 
-/// The one that is named.
-fn upstream(args: &Args) -> Result<UpstreamSettings, Failure> {
+/// Those that are named.
+fn upstreams(args: &Args) -> Result<Vec<UpstreamSettings>, Failure> {
     let upstreams = args.ollama.iter().map(|text| parse(text, args.slots)).collect::<Result<Vec<_>, _>>()?;
-    <[_; 1]>::try_from(upstreams).map(|[upstream]| upstream).map_err(|upstreams| {
-        Failure::invalid(vec![
-            Diagnostic::new("BW0453", format!("{} model servers are named with --ollama", upstreams.len()))
-                .because("this version gives out the slots of one")
-                .help("name one, and start a gateway for each of the others with a --listen of its own"),
-        ])
-    })
+    if args.bypass && upstreams.len() > 1 {
+        return Err(Failure::invalid(vec![
+            Diagnostic::new("BW0453", format!("{} model servers are named with --bypass", upstreams.len()))
+                .because("with --bypass nothing chooses among them")
+                .help("name one, or leave --bypass out"),
+        ]));
+    }
+    Ok(upstreams)
 }
 
 /// `URL` or `URL=SLOTS`.

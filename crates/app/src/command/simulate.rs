@@ -85,7 +85,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 fn load(args: &Args, spec: &Spec) -> Result<Load, Failure> {
-    let usual = Load::usual(spec.ollama.parallel, args.call);
+    let usual = Load::usual(spec.ollama.slots(), args.call);
     match args.rate {
         None => Ok(usual),
         Some(rate) if rate.is_finite() && rate > 0.0 && rate <= 10_000.0 => Ok(Load { rate, ..usual }),

@@ -137,6 +137,7 @@ impl Ask {
                 prompt_tokens: u32::try_from(words).unwrap_or(u32::MAX),
                 output_tokens,
                 release: is_zero(&body.keep_alive),
+                leaves: None,
             },
             inputs: texts.len(),
             loads_only,

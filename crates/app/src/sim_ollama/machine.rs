@@ -14,7 +14,7 @@ use std::{
 
 use bellwether_core::time::Nanos;
 
-use super::params::Params;
+use super::{ledger::Ledger, params::Params};
 
 /// What the server is given at its start.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,15 @@ pub(super) struct Work {
     pub(super) output_tokens: u32,
     /// The model is not wanted any longer: it is unloaded once nobody uses it.
     pub(super) release: bool,
+    /// When its client gives it up, if it said so. Only counted with.
+    pub(super) leaves: Option<Nanos>,
+}
+
+impl Work {
+    /// It only loads or unloads.
+    fn is_empty(&self) -> bool {
+        self.prompt_tokens == 0 && self.output_tokens == 0
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +87,7 @@ pub(super) struct Machine {
     due: BinaryHeap<Reverse<(Nanos, u64, Due)>>,
     next_due: u64,
     notices: VecDeque<(CallId, Notice)>,
+    ledger: Ledger,
 }
 
 #[derive(Debug)]
@@ -89,7 +99,8 @@ struct Call {
     prompt: u64,
     per_token: u64,
     tokens_left: u32,
-    running: bool,
+    /// When it was given a slot.
+    running: Option<Nanos>,
 }
 
 #[derive(Debug)]
@@ -97,6 +108,8 @@ struct Runner {
     id: u64,
     runs: Runs,
     phase: Phase,
+    /// When its phase began.
+    since: Nanos,
     running: usize,
     queue: VecDeque<CallId>,
     last_used: Nanos,
@@ -151,13 +164,14 @@ impl Machine {
             due: BinaryHeap::new(),
             next_due: 0,
             notices: VecDeque::new(),
+            ledger: Ledger::default(),
         }
     }
 
     pub(super) fn arrive(&mut self, now: Nanos, id: CallId, work: Work) {
         self.advance(now);
         let runs = work.runs.clone();
-        let call = Call { work, arrived: now, usable: now, prompt: 0, per_token: 0, tokens_left: 0, running: false };
+        let call = Call { work, arrived: now, usable: now, prompt: 0, per_token: 0, tokens_left: 0, running: None };
         self.calls.insert(id, call);
         match self.runners.iter_mut().find(|runner| runner.runs == runs) {
             Some(Runner { phase: Phase::Ready, queue, .. }) => queue.push_back(id),
@@ -171,7 +185,10 @@ impl Machine {
     pub(super) fn leave(&mut self, now: Nanos, id: CallId) {
         self.advance(now);
         let Some(call) = self.calls.remove(&id) else { return };
-        if call.running
+        if let Some(since) = call.running {
+            self.ledger.abandoned(since, now, call.work.leaves);
+        }
+        if call.running.is_some()
             && let Some(runner) = self.runners.iter_mut().find(|runner| runner.runs == call.work.runs)
         {
             runner.running -= 1;
@@ -186,6 +203,8 @@ impl Machine {
                 if *by == id {
                     again = mem::take(with);
                     runner.phase = Phase::Unloading;
+                    runner.since = now;
+                    self.ledger.load_aborted();
                     aborted = Some(runner.id);
                 }
             }
@@ -214,7 +233,7 @@ impl Machine {
             self.now = self.now.max(at);
             match due {
                 Due::Loaded { runner } => self.loaded(runner),
-                Due::Unloaded { runner } => self.runners.retain(|gone| gone.id != runner),
+                Due::Unloaded { runner } => self.unloaded(runner),
                 Due::Token { call } => self.token(call),
                 Due::Idle => {}
             }
@@ -232,6 +251,11 @@ impl Machine {
         self.runners.iter().filter(|runner| matches!(runner.phase, Phase::Ready)).map(|runner| &runner.runs)
     }
 
+    /// What was computed so far, of calls that have ended.
+    pub(super) fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
     fn pend(&mut self, id: CallId) {
         if self.pending.len() < self.shape.queue_max {
             self.pending.push_back(id);
@@ -241,14 +265,23 @@ impl Machine {
         }
     }
 
+    fn unloaded(&mut self, id: u64) {
+        let now = self.now;
+        for runner in self.runners.extract_if(.., |runner| runner.id == id) {
+            self.ledger.unloaded(runner.since, now);
+        }
+    }
+
     fn loaded(&mut self, id: u64) {
         let now = self.now;
         let Some(runner) = self.runners.iter_mut().find(|runner| runner.id == id) else { return };
         if let Phase::Loading { by, with } = &mut runner.phase {
+            self.ledger.loaded(runner.since, now);
             runner.queue.push_back(*by);
             runner.queue.extend(mem::take(with));
             runner.last_used = now;
             runner.phase = Phase::Ready;
+            runner.since = now;
             for id in &runner.queue {
                 if let Some(call) = self.calls.get_mut(id) {
                     call.usable = now;
@@ -270,6 +303,9 @@ impl Machine {
             }
         }
         let Some(call) = self.calls.remove(&id) else { return };
+        if let Some(since) = call.running {
+            self.ledger.finished(since, now, call.work.leaves, !call.work.is_empty());
+        }
         let timing = Timing {
             load: call.usable.0 - call.arrived.0,
             prompt: call.prompt,
@@ -320,7 +356,7 @@ impl Machine {
                 let factor = self.factor();
                 let Some(call) = self.calls.get_mut(&id) else { continue };
                 let scaled = |us: u64| us * 1000 * factor / 1000;
-                call.running = true;
+                call.running = Some(self.now);
                 call.prompt =
                     scaled(self.params.call_us + self.params.prompt_token_us * u64::from(call.work.prompt_tokens));
                 call.per_token = scaled(self.params.output_token_us);
@@ -356,6 +392,7 @@ impl Machine {
             return self.schedule(span, Due::Idle);
         }
         victim.phase = Phase::Unloading;
+        victim.since = self.now;
         let runner = victim.id;
         let span = self.jittered(self.params.unload_us * 1000);
         self.schedule(span, Due::Unloaded { runner });
@@ -365,6 +402,7 @@ impl Machine {
         let released = self.runners.iter_mut().find(|runner| runner.release && runner.is_idle());
         if let Some(runner) = released {
             runner.phase = Phase::Unloading;
+            runner.since = self.now;
             let runner = runner.id;
             let span = self.jittered(self.params.unload_us * 1000);
             self.schedule(span, Due::Unloaded { runner });
@@ -378,6 +416,7 @@ impl Machine {
             id,
             runs,
             phase: Phase::Loading { by, with: Vec::new() },
+            since: self.now,
             running: 0,
             queue: VecDeque::new(),
             last_used: self.now,

@@ -6,6 +6,7 @@
 //! measured to.
 
 mod ask;
+mod ledger;
 mod machine;
 mod params;
 #[cfg(test)]

@@ -119,7 +119,8 @@ fn closed_loop(connections: &[usize], models: usize, patience: Millis, seed: u64
         }
         for client in asking {
             let runs = Runs { model: MODELS[chance.usize(..models)].into(), context: None };
-            machine.arrive(now, next, Work { runs, prompt_tokens: 20, output_tokens: 8, release: false });
+            let work = Work { runs, prompt_tokens: 20, output_tokens: 8, release: false, leaves: None };
+            machine.arrive(now, next, work);
             open.insert(next, (client, now));
             acts.push(Reverse((now + patience, Act::GiveUp { call: next })));
             next += 1;

@@ -1,16 +1,17 @@
 //! The machine behind sockets.
 //!
-//! One lock guards the machine and those who wait for it; one task wakes it when something is due. What a
-//! client drops, wherever it stands, leaves the machine at once.
+//! One lock guards the machine and those who wait for it; one thread wakes it when something is due, because timers of the
+//! runtime have milliseconds, and calls may take ten. What a client drops, wherever it stands, leaves the machine at once.
 
 use std::{
     collections::HashMap,
     convert::Infallible,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use bellwether_core::{id::ModelName, time::Nanos};
@@ -19,7 +20,7 @@ use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::{
     Method, StatusCode,
     body::{Body, Frame, Incoming},
-    header::{CONTENT_TYPE, HOST, HeaderValue},
+    header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -27,9 +28,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, mpsc},
+    sync::mpsc,
     task::JoinSet,
-    time::sleep_until,
 };
 
 use super::{
@@ -40,6 +40,8 @@ use super::{
 };
 
 const BODY_MAX: usize = 32 << 20;
+/// When the client will have gone, in microseconds since the Unix epoch. It changes what is counted, and nothing else.
+const LEAVES_AT: HeaderName = HeaderName::from_static("x-leaves-at");
 
 type Response = hyper::Response<Either<Full<Bytes>, Stream>>;
 
@@ -52,7 +54,7 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let office = Arc::new(Office::new(shape, params, models));
     let mut tasks = JoinSet::new();
-    tasks.spawn(Arc::clone(&office).keep_time());
+    let _clock = Clock::start(&office)?;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -88,10 +90,28 @@ async fn connection(office: Arc<Office>, stream: TcpStream) {
     }
 }
 
+/// The thread that lets things happen when they are due. Ends when this is dropped.
+struct Clock(Arc<Office>);
+
+impl Clock {
+    fn start(office: &Arc<Office>) -> io::Result<Self> {
+        let keeper = Arc::clone(office);
+        thread::Builder::new().name("clock".to_owned()).spawn(move || keeper.keep_time())?;
+        Ok(Self(Arc::clone(office)))
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.0.desk().over = true;
+        self.0.rearm.notify_one();
+    }
+}
+
 struct Office {
     desk: Mutex<Desk>,
     /// Something is due earlier than it was.
-    rearm: Notify,
+    rearm: Condvar,
     origin: Instant,
     params: Params,
     models: Vec<ModelName>,
@@ -102,6 +122,7 @@ struct Desk {
     /// A call's notices are as many as its tokens, so they need no bound of their own.
     callers: HashMap<CallId, mpsc::UnboundedSender<Notice>>,
     next: CallId,
+    over: bool,
 }
 
 impl Desk {
@@ -121,26 +142,23 @@ impl Desk {
 impl Office {
     fn new(shape: Shape, params: Params, models: Vec<ModelName>) -> Self {
         let machine = Machine::new(shape, params.clone());
-        let desk = Desk { machine, callers: HashMap::new(), next: 1 };
-        Self { desk: Mutex::new(desk), rearm: Notify::new(), origin: Instant::now(), params, models }
+        let desk = Desk { machine, callers: HashMap::new(), next: 1, over: false };
+        Self { desk: Mutex::new(desk), rearm: Condvar::new(), origin: Instant::now(), params, models }
     }
 
-    async fn keep_time(self: Arc<Self>) {
-        loop {
-            let due = self.desk().machine.timeout();
-            let rearmed = self.rearm.notified();
-            match due {
-                None => rearmed.await,
-                Some(Nanos(at)) => {
-                    tokio::select! {
-                        () = sleep_until((self.origin + Duration::from_nanos(at)).into()) => {}
-                        () = rearmed => {}
-                    }
-                }
-            }
-            let mut desk = self.desk();
-            desk.machine.advance(self.now());
+    fn keep_time(&self) {
+        let mut desk = self.desk();
+        while !desk.over {
+            let now = self.now();
+            desk.machine.advance(now);
             desk.tell();
+            desk = match desk.machine.timeout() {
+                None => self.rearm.wait(desk).unwrap_or_else(PoisonError::into_inner),
+                Some(due) => {
+                    let span = Duration::from_nanos(due.0.saturating_sub(now.0));
+                    self.rearm.wait_timeout(desk, span).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 
@@ -190,6 +208,7 @@ impl Office {
                 object(StatusCode::OK, &json!({"models": models}))
             }
             "/api/ps" if reads => object(StatusCode::OK, &self.resident()),
+            "/sim/figures" if reads => object(StatusCode::OK, &json!(self.desk().machine.ledger())),
             "/v1/models" if reads => {
                 let of =
                     |model: &ModelName| json!({"id": model, "object": "model", "created": 0, "owned_by": "library"});
@@ -202,7 +221,7 @@ impl Office {
             },
             _ => match Kind::of(path) {
                 Some(kind) if head.method == Method::POST => match read(body).await {
-                    Ok(body) => self.infer(kind, &body).await,
+                    Ok(body) => self.infer(kind, self.leaves(&head.headers), &body).await,
                     Err(refusal) => *refusal,
                 },
                 Some(_) => plain(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed"),
@@ -211,8 +230,19 @@ impl Office {
         }
     }
 
-    async fn infer(self: &Arc<Self>, kind: Kind, body: &[u8]) -> Response {
-        let ask = match Ask::parse(kind, body, &self.params) {
+    /// What the client says of itself, on this server's clock.
+    fn leaves(&self, headers: &HeaderMap) -> Option<Nanos> {
+        let at_us: u64 = headers.get(LEAVES_AT)?.to_str().ok()?.parse().ok()?;
+        let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(at_us))?;
+        let now = self.now().0;
+        Some(match at.duration_since(SystemTime::now()) {
+            Ok(later) => Nanos(now.saturating_add(u64::try_from(later.as_nanos()).unwrap_or(u64::MAX))),
+            Err(earlier) => Nanos(now.saturating_sub(u64::try_from(earlier.duration().as_nanos()).unwrap_or(u64::MAX))),
+        })
+    }
+
+    async fn infer(self: &Arc<Self>, kind: Kind, leaves: Option<Nanos>, body: &[u8]) -> Response {
+        let mut ask = match Ask::parse(kind, body, &self.params) {
             Ok(ask) => ask,
             Err(message) => return failed(kind.is_openai(), StatusCode::BAD_REQUEST, &message),
         };
@@ -220,6 +250,7 @@ impl Office {
             let message = format!("model '{}' not found", ask.named);
             return failed(kind.is_openai(), StatusCode::NOT_FOUND, &message);
         }
+        ask.work.leaves = leaves;
         let mut ticket = self.submit(ask.work.clone());
         let mut reply = Reply::new(ask, ticket.id, jiff::Timestamp::now());
         loop {
@@ -357,7 +388,7 @@ fn described(model: &ModelName) -> Value {
         "model": model,
         "modified_at": "2026-01-01T00:00:00Z",
         "size": 1,
-        "digest": "0".repeat(64),
+        "digest": blake3::hash(model.as_str().as_bytes()).to_hex().as_str(),
         "details": {
             "parent_model": "", "format": "simulated", "family": "simulated", "families": ["simulated"],
             "parameter_size": "0", "quantization_level": "none",

@@ -54,7 +54,7 @@ impl Report {
             faults: faults.iter().map(ToString::to_string).collect(),
             planned: schedule.planned,
             at_most: schedule.at_most(),
-            slots: spec.ollama.parallel,
+            slots: spec.ollama.slots(),
             load,
             assumed: assumed(plan, load, usual),
             summary: summarise(runs, plan),

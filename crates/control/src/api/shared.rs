@@ -139,7 +139,7 @@ impl Shared {
             seconds: seconds.len() as u64,
             blue: side(&seconds, Side::Blue),
             green: side(&seconds, Side::Green),
-            slots: self.spec.ollama.parallel,
+            slots: self.spec.ollama.slots(),
             slots_busy: last.map_or(0, |s| s.slots_peak),
             calls_waiting: last.map_or(0, |s| s.calls_waiting),
             tasks_queued: last.map_or(0, |s| s.tasks_queued),

@@ -5,6 +5,8 @@
 
 use std::{collections::VecDeque, fmt};
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::{Millis, Nanos};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,20 +33,55 @@ impl Default for BreakerSettings {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// As resilience4j names them. The last three hold until somebody lifts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     Closed,
     Open,
     HalfOpen,
+    /// Nothing passes.
+    ForcedOpen,
+    /// Everything passes, and nothing is counted.
+    Disabled,
+    /// Everything passes, and is counted.
+    MetricsOnly,
+}
+
+impl BreakerState {
+    pub const ALL: [Self; 6] =
+        [Self::Closed, Self::Open, Self::HalfOpen, Self::ForcedOpen, Self::Disabled, Self::MetricsOnly];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+            Self::MetricsOnly => "metrics_only",
+        }
+    }
+}
+
+/// What a breaker has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct BreakerFigures {
+    /// Of the calls in its window; none while these are fewer than the minimum.
+    pub failure_rate: Option<f64>,
+    /// In its window.
+    pub buffered: usize,
+    pub buffered_failed: usize,
+    /// Since it was made.
+    pub successful: u64,
+    pub failed: u64,
+    pub ignored: u64,
+    pub not_permitted: u64,
 }
 
 impl fmt::Display for BreakerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        })
+        f.pad(self.as_str())
     }
 }
 
@@ -52,6 +89,8 @@ impl fmt::Display for BreakerState {
 pub struct Breaker {
     settings: BreakerSettings,
     state: State,
+    /// All but what the state itself has.
+    counted: BreakerFigures,
     /// Counts changes of state, so that a call from before one says nothing about what came after.
     epoch: u64,
 }
@@ -70,6 +109,11 @@ enum State {
         permitted: u32,
         succeeded: u32,
         failed: u32,
+    },
+    ForcedOpen,
+    Disabled,
+    MetricsOnly {
+        window: VecDeque<bool>,
     },
 }
 
@@ -99,15 +143,22 @@ const RETRY_HALF_OPEN: Millis = Millis::from_secs(1);
 
 impl Breaker {
     pub fn new(settings: BreakerSettings) -> Self {
-        Self { settings, state: State::Closed { window: VecDeque::new() }, epoch: 0 }
+        let counted = BreakerFigures::default();
+        Self { settings, state: State::Closed { window: VecDeque::new() }, counted, epoch: 0 }
     }
 
     pub fn admit(&mut self, now: Nanos) -> Result<Permitted, NotPermitted> {
-        if let State::Open { until } = self.state {
-            if now < until {
-                // Rounded up: coming back a moment too early would be in vain.
-                return Err(NotPermitted { retry_after: Millis((until.0 - now.0).div_ceil(1_000_000)) });
-            }
+        let admitted = self.try_admit(now);
+        self.counted.not_permitted += u64::from(admitted.is_err());
+        admitted
+    }
+
+    fn try_admit(&mut self, now: Nanos) -> Result<Permitted, NotPermitted> {
+        // Rounded up: coming back a moment too early would be in vain.
+        if let Some(retry_after) = self.retry_after(now) {
+            return Err(NotPermitted { retry_after });
+        }
+        if let State::Open { .. } = self.state {
             self.enter(State::HalfOpen { permitted: 0, succeeded: 0, failed: 0 });
         }
         if let State::HalfOpen { permitted, .. } = &mut self.state {
@@ -119,6 +170,19 @@ impl Breaker {
         Ok(Permitted { epoch: self.epoch })
     }
 
+    /// Puts it into this state and forgets what it has seen. A forced state holds until the next word; any other goes on
+    /// as it always does.
+    pub fn force(&mut self, now: Nanos, state: BreakerState) {
+        self.enter(match state {
+            BreakerState::Closed => State::Closed { window: VecDeque::new() },
+            BreakerState::Open => State::Open { until: now + self.settings.wait_duration_in_open_state },
+            BreakerState::HalfOpen => State::HalfOpen { permitted: 0, succeeded: 0, failed: 0 },
+            BreakerState::ForcedOpen => State::ForcedOpen,
+            BreakerState::Disabled => State::Disabled,
+            BreakerState::MetricsOnly => State::MetricsOnly { window: VecDeque::new() },
+        });
+    }
+
     /// Asks again for a call that waited meanwhile. Refused if the breaker has opened since.
     pub fn confirm(&mut self, now: Nanos, permitted: Permitted) -> Result<Permitted, NotPermitted> {
         if permitted.epoch == self.epoch { Ok(permitted) } else { self.admit(now) }
@@ -126,17 +190,23 @@ impl Breaker {
 
     /// True if this opened the breaker.
     pub fn ended(&mut self, now: Nanos, permitted: Permitted, end: CallEnd) -> bool {
+        match end {
+            CallEnd::Success => self.counted.successful += 1,
+            CallEnd::Failure => self.counted.failed += 1,
+            CallEnd::Ignored => self.counted.ignored += 1,
+        }
         if permitted.epoch != self.epoch {
             return false;
         }
         match &mut self.state {
+            State::MetricsOnly { window } => {
+                push(window, end, self.settings.sliding_window_size);
+                false
+            }
             State::Closed { window } => {
+                push(window, end, self.settings.sliding_window_size);
                 if end == CallEnd::Ignored {
                     return false;
-                }
-                window.push_back(end == CallEnd::Failure);
-                if window.len() > self.settings.sliding_window_size {
-                    window.pop_front();
                 }
                 let failed = window.iter().filter(|&&failed| failed).count();
                 let judged = window.len();
@@ -146,8 +216,8 @@ impl Breaker {
                 }
                 opens
             }
-            // Nothing is permitted while it is open.
-            State::Open { .. } => false,
+            // Nothing is permitted while it is open, and nothing counts while it is disabled.
+            State::Open { .. } | State::ForcedOpen | State::Disabled => false,
             State::HalfOpen { permitted, succeeded, failed } => {
                 match end {
                     CallEnd::Success => *succeeded += 1,
@@ -169,12 +239,41 @@ impl Breaker {
         }
     }
 
+    /// For how long nothing is permitted. Of one that is forced open nobody knows.
+    pub fn retry_after(&self, now: Nanos) -> Option<Millis> {
+        match self.state {
+            State::Open { until } if now < until => Some(Millis((until.0 - now.0).div_ceil(1_000_000))),
+            State::ForcedOpen => Some(self.settings.wait_duration_in_open_state),
+            State::Closed { .. }
+            | State::Open { .. }
+            | State::HalfOpen { .. }
+            | State::Disabled
+            | State::MetricsOnly { .. } => None,
+        }
+    }
+
+    pub fn figures(&self) -> BreakerFigures {
+        let (buffered, buffered_failed) = match &self.state {
+            State::Closed { window } | State::MetricsOnly { window } => {
+                (window.len(), window.iter().filter(|&&failed| failed).count())
+            }
+            State::HalfOpen { succeeded, failed, .. } => ((succeeded + failed) as usize, *failed as usize),
+            State::Open { .. } | State::ForcedOpen | State::Disabled => (0, 0),
+        };
+        let enough = buffered > 0 && buffered >= self.settings.minimum_number_of_calls;
+        let failure_rate = enough.then(|| rate(buffered_failed, buffered));
+        BreakerFigures { failure_rate, buffered, buffered_failed, ..self.counted }
+    }
+
     /// An open breaker whose time is over goes to half-open with the next call.
     pub fn state(&self) -> BreakerState {
         match self.state {
             State::Closed { .. } => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
             State::HalfOpen { .. } => BreakerState::HalfOpen,
+            State::ForcedOpen => BreakerState::ForcedOpen,
+            State::Disabled => BreakerState::Disabled,
+            State::MetricsOnly { .. } => BreakerState::MetricsOnly,
         }
     }
 
@@ -188,10 +287,23 @@ impl Breaker {
     }
 
     fn is_over(&self, failed: usize, of: usize) -> bool {
-        #[expect(clippy::cast_precision_loss, reason = "a window is small")]
-        let rate = failed as f64 / of.max(1) as f64;
-        rate >= self.settings.failure_rate_threshold
+        rate(failed, of) >= self.settings.failure_rate_threshold
     }
+}
+
+fn push(window: &mut VecDeque<bool>, end: CallEnd, size: usize) {
+    if end != CallEnd::Ignored {
+        window.push_back(end == CallEnd::Failure);
+        if window.len() > size {
+            window.pop_front();
+        }
+    }
+}
+
+fn rate(failed: usize, of: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a window is small")]
+    let rate = failed as f64 / of.max(1) as f64;
+    rate
 }
 
 #[cfg(test)]
@@ -327,5 +439,49 @@ mod tests {
         w.end(10, trial, Success);
         w.calls(10, &[Success]);
         assert_eq!(w.breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn one_that_is_forced_open_lets_nothing_pass_until_it_is_told_otherwise() {
+        let mut w = World::new();
+        w.breaker.force(at(0), BreakerState::ForcedOpen);
+        for secs in [0, 60, 3600] {
+            assert!(w.breaker.admit(at(secs)).is_err());
+        }
+        w.breaker.force(at(3600), BreakerState::Closed);
+        w.calls(3600, &[Failure; 4]);
+        assert_eq!(w.seen(), ("closed".to_owned(), 0));
+        assert_eq!(w.breaker.figures().not_permitted, 3);
+    }
+
+    #[test]
+    fn one_that_is_disabled_counts_nothing_and_one_for_metrics_only_counts_and_never_opens() {
+        let mut w = World::new();
+        w.breaker.force(at(0), BreakerState::Disabled);
+        w.calls(0, &[Failure; 20]);
+        assert_eq!((w.seen(), w.breaker.figures().buffered), (("disabled".to_owned(), 0), 0));
+        w.breaker.force(at(0), BreakerState::MetricsOnly);
+        w.calls(0, &[Failure; 20]);
+        assert_eq!((w.seen(), w.breaker.figures().failure_rate), (("metrics_only".to_owned(), 0), Some(1.0)));
+    }
+
+    #[test]
+    fn a_call_from_before_it_was_forced_says_nothing_after() {
+        let mut w = World::new();
+        let early = w.breaker.admit(at(0)).unwrap();
+        w.breaker.force(at(0), BreakerState::MetricsOnly);
+        w.end(1, early, Failure);
+        assert_eq!(w.breaker.figures().buffered, 0);
+    }
+
+    #[test]
+    fn the_failure_rate_is_told_once_there_are_enough_calls() {
+        let mut w = World::new();
+        w.calls(0, &[Failure, Success, Success, Ignored]);
+        let few = w.breaker.figures();
+        assert_eq!((few.failure_rate, few.buffered, few.buffered_failed), (None, 3, 1));
+        w.calls(0, &[Success, Success]);
+        let enough = w.breaker.figures();
+        assert_eq!((enough.failure_rate, enough.successful, enough.failed, enough.ignored), (Some(0.2), 4, 1, 1));
     }
 }

@@ -1,16 +1,49 @@
-//! Calls that wait for a slot, by model and, within a model, by agent in the order in which they came.
+//! Calls that wait for a slot, by what has to be loaded for them, in the order in which runners have their turns.
+//!
+//! There are at most [`super::Limits::waiting_max`] of them, so everything here looks at each.
 
-use std::collections::{BTreeMap, VecDeque};
+use super::{CallId, Class, Runner, accounts::AgentIx};
+use crate::time::{Millis, Nanos};
 
-use super::CallId;
-use crate::id::{AgentName, ModelName};
+/// A call that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) call: CallId,
+    pub(super) agent: AgentIx,
+    pub(super) class: Class,
+    /// It works for a task that an agent has begun.
+    pub(super) begun: bool,
+    pub(super) slots: u32,
+    pub(super) since: Nanos,
+}
+
+impl Waiting {
+    /// How many classes precede it: one fewer with each `ageing` that it has waited.
+    pub(super) fn precedence(&self, now: Nanos, ageing: Millis) -> u64 {
+        let aged = now.since(self.since).0.checked_div(ageing.0).unwrap_or(u64::MAX);
+        self.class.rank().saturating_sub(aged)
+    }
+}
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
-    models: BTreeMap<ModelName, BTreeMap<AgentName, VecDeque<CallId>>>,
-    /// Models with waiting calls; the one whose turn comes next is first.
-    turns: VecDeque<ModelName>,
+    /// None is empty. The one whose turn comes next is first.
+    lines: Vec<Line>,
     len: usize,
+}
+
+/// What waits for one runner.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) runner: Runner,
+    pub(super) waiting: Vec<Waiting>,
+}
+
+impl Line {
+    /// Whether a call of it is preceded by no more than `top` classes.
+    pub(super) fn reaches(&self, top: u64, now: Nanos, ageing: Millis) -> bool {
+        self.waiting.iter().any(|call| call.precedence(now, ageing) <= top)
+    }
 }
 
 impl Queue {
@@ -18,58 +51,39 @@ impl Queue {
         self.len
     }
 
-    pub(super) fn models(&self) -> usize {
-        self.turns.len()
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines
     }
 
-    pub(super) fn is_waiting(&self, model: &ModelName) -> bool {
-        self.models.contains_key(model)
+    pub(super) fn line(&self, runner: &Runner) -> Option<&Line> {
+        self.lines.iter().find(|line| &line.runner == runner)
     }
 
-    pub(super) fn push(&mut self, call: CallId, agent: &AgentName, model: &ModelName) {
-        if !self.models.contains_key(model) {
-            self.turns.push_back(model.clone());
-        }
-        self.models.entry(model.clone()).or_default().entry(agent.clone()).or_default().push_back(call);
+    pub(super) fn push(&mut self, call: Waiting, runner: &Runner) {
         self.len += 1;
+        match self.lines.iter_mut().find(|line| &line.runner == runner) {
+            Some(line) => line.waiting.push(call),
+            None => self.lines.push(Line { runner: runner.clone(), waiting: vec![call] }),
+        }
     }
 
-    /// Takes the first call of the agent that ranks lowest among those that wait for `model`; of equals, the
-    /// one that came first.
-    pub(super) fn pop<R: Ord>(&mut self, model: &ModelName, rank: impl Fn(&AgentName) -> R) -> Option<CallId> {
-        let agents = self.models.get(model)?;
-        let (agent, calls) = agents.iter().min_by_key(|(agent, calls)| (rank(agent), calls.front().copied()))?;
-        let (agent, call) = (agent.clone(), *calls.front()?);
-        self.remove(call, &agent, model);
-        Some(call)
-    }
-
-    pub(super) fn remove(&mut self, call: CallId, agent: &AgentName, model: &ModelName) {
-        let Some(agents) = self.models.get_mut(model) else { return };
-        let Some(calls) = agents.get_mut(agent) else { return };
-        let Some(at) = calls.iter().position(|&waiting| waiting == call) else { return };
-        calls.remove(at);
+    pub(super) fn remove(&mut self, call: CallId, runner: &Runner) -> Option<Waiting> {
+        let at = self.lines.iter().position(|line| &line.runner == runner)?;
+        let line = &mut self.lines[at];
+        let gone = line.waiting.iter().position(|waiting| waiting.call == call)?;
+        let gone = line.waiting.swap_remove(gone);
         self.len -= 1;
-        if calls.is_empty() {
-            agents.remove(agent);
+        if line.waiting.is_empty() {
+            self.lines.remove(at);
         }
-        if agents.is_empty() {
-            self.models.remove(model);
-            self.turns.retain(|waiting| waiting != model);
-        }
+        Some(gone)
     }
 
-    /// True if calls for another model than this wait.
-    pub(super) fn others_wait(&self, than: &ModelName) -> bool {
-        self.turns.iter().any(|model| model != than)
-    }
-
-    /// The model whose turn comes after that of `current`, which goes to the end.
-    pub(super) fn next_turn(&mut self, current: Option<&ModelName>) -> Option<ModelName> {
-        if let Some(at) = current.and_then(|current| self.turns.iter().position(|model| model == current)) {
-            let current = self.turns.remove(at);
-            self.turns.extend(current);
+    /// The runner has its turn, or had it: all others come before it has another.
+    pub(super) fn goes_last(&mut self, runner: &Runner) {
+        if let Some(at) = self.lines.iter().position(|line| &line.runner == runner) {
+            let line = self.lines.remove(at);
+            self.lines.push(line);
         }
-        self.turns.front().cloned()
     }
 }

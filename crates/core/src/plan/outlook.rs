@@ -56,7 +56,7 @@ fn try_outs(plan: &Plan, spec: &Spec, measured: &Measured) -> TryOuts {
     let asked = plan.agents().filter_map(|planned| planned.trial(plan.delivery(planned)));
     let (greens, within) = asked.fold((0, Millis::ZERO), |(count, most), (_, within)| (count + 1, most.max(within)));
     let task = measured.traffic.map(|traffic| seconds(traffic.task_seconds));
-    TryOuts { greens, within, task, slots: spec.ollama.parallel }
+    TryOuts { greens, within, task, slots: spec.ollama.slots() }
 }
 
 /// Greens of which neither tasks nor health tell anything.

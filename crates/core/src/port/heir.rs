@@ -4,10 +4,13 @@
 //! [`HeirAsk::TakeOver`], so there is one writer at any time. What it still has in flight afterwards counts with the heir:
 //! claims on instances, slots of the model server, outcomes. The order is in [`crate::traffic::handover`].
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{AgentName, InstanceId, ModelName, Side},
+    inference::{Runner, RunnerOptions},
     observation::Cell,
     time::Millis,
     traffic::{Outcome, TaskId, Told},
@@ -88,8 +91,8 @@ pub struct TookOver {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Estate {
     pub holding: Holding,
-    /// The model that is loaded.
-    pub resident: Option<ModelName>,
+    /// What the first model server has loaded.
+    pub resident: Option<Runner>,
     /// Failures in a row.
     pub streaks: Vec<Streak>,
     /// Time that model calls of leased tasks have waited.
@@ -138,6 +141,26 @@ pub struct CallHeld {
     pub number: u64,
     pub agent: AgentName,
     pub model: ModelName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "RunnerOptions::is_default")]
+    pub options: RunnerOptions,
+    /// Which of the model servers.
+    #[serde(default)]
+    pub server: usize,
+    /// How many slots.
+    #[serde(default = "one")]
+    pub slots: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl CallHeld {
+    pub fn runner(&self) -> Runner {
+        Runner { model: self.model.clone(), digest: self.digest.clone(), options: self.options.clone() }
+    }
 }
 
 /// A part of what happened at the elder since its store was closed.

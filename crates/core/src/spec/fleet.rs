@@ -1,7 +1,7 @@
 //! The fleet file as a whole.
 
 use super::{
-    Allow, DriverKind, Host, KnowsZone, Ollama, Spec, agents, names,
+    DriverKind, Host, KnowsZone, Spec, agents, names, ollama,
     reader::{Fields, Reader},
     rollout, tasks,
     unit::Size,
@@ -57,7 +57,7 @@ fn fleet(r: &mut Reader<'_>, sources: &Sources<'_>, root: &yaml::Node, knows: Kn
     Some(Spec {
         fleet: names::word(r, fields.get("fleet")).unwrap_or_else(|| "fleet".to_owned()),
         host: host(r, &fields),
-        ollama: ollama(r, &fields),
+        ollama: ollama::read(r, &fields),
         driver: r
             .choice(fields.get("driver"), "BW0116", &[("process", DriverKind::Process)])
             .unwrap_or(DriverKind::Process),
@@ -104,42 +104,6 @@ fn host(r: &mut Reader<'_>, root: &Fields<'_>) -> Host {
         );
     }
     Host { memory_bytes, reserve_bytes }
-}
-
-fn ollama(r: &mut Reader<'_>, root: &Fields<'_>) -> Ollama {
-    let mut ollama = Ollama { url: "http://127.0.0.1:11434".to_owned(), parallel: 2, allow: Allow::default() };
-    let keys = ["url", "parallel", "allow"];
-    let Some(fields) = root.get("ollama").and_then(|field| r.fields(field.node, "\"ollama\"", &keys)) else {
-        return ollama;
-    };
-    if let Some(url) = r.text(fields.get("url")) {
-        match base_url(&url) {
-            Ok(url) => ollama.url = url,
-            Err(cause) => r.report(
-                fields.at("url"),
-                Diagnostic::new("BW0126", format!("{url:?} is not the address of a model server"))
-                    .because(cause)
-                    .help("write http://HOST:PORT, such as http://127.0.0.1:11434"),
-            ),
-        }
-    }
-    match r.small(fields.get("parallel"), 0) {
-        Some(0) => r.report(
-            fields.at("parallel"),
-            Diagnostic::new("BW0114", "with 0 inference slots no agent could ever call a model")
-                .help("write what the server has as OLLAMA_NUM_PARALLEL, 1 or more"),
-        ),
-        Some(parallel) => ollama.parallel = parallel,
-        None => {}
-    }
-    let allow = fields.get("allow").and_then(|field| r.fields(field.node, "\"ollama.allow\"", &["manage", "cloud"]));
-    if let Some(fields) = allow {
-        ollama.allow = Allow {
-            manage: r.flag(fields.get("manage")).unwrap_or_default(),
-            cloud: r.flag(fields.get("cloud")).unwrap_or_default(),
-        };
-    }
-    ollama
 }
 
 /// `http://host:port`, a slash at the end forgiven.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FreezeWindow, Zone};
+use super::{FreezeWindow, Ollama, Zone};
 use crate::{
     id::{AgentName, AgentType, ModelName, PhaseName, RevisionId, RevisionName},
     time::Millis,
@@ -34,26 +34,6 @@ pub struct Host {
     /// Declared memory; what is really there counts where it is less.
     pub memory_bytes: Option<u64>,
     pub reserve_bytes: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ollama {
-    /// `http://host:port`, without a path.
-    pub url: String,
-    /// Inference slots: model calls that may be in flight at once, for the whole fleet.
-    pub parallel: u32,
-    /// What else than calls of its own models it may be asked for.
-    #[serde(default)]
-    pub allow: Allow,
-}
-
-/// What the gateway passes on to the model server beside calls of its models. Nothing, unless somebody says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Allow {
-    /// What changes the server for everybody: `/api/pull`, `/api/delete` and the like.
-    pub manage: bool,
-    /// Models that it would not run itself but pass on to a cloud.
-    pub cloud: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

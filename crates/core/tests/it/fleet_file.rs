@@ -374,3 +374,48 @@ fn no_text_makes_the_reader_panic() {
         assert!(!refused(text).is_empty());
     }
 }
+
+#[test]
+fn several_model_servers_stand_behind_one_queue_with_weights_and_context_sizes() {
+    let spec = fleet(
+        "version: 1
+ollama:
+  url: http://127.0.0.1:11434
+  more:
+    - {url: 'http://box:11434/', parallel: 4}
+    - {url: 'http://other:11434'}
+  weights: {writer: 3, client/ci: 2}
+  num_ctx: {tinyllama: 4096, qwen2.5-coder:7b: own}
+agents:
+  defaults: {command: [x], model: m}
+  list: [{name: writer, type: t}]
+",
+    );
+    let ollama = &spec.ollama;
+    let more: Vec<_> = ollama.more.iter().map(|server| (server.url.as_str(), server.parallel)).collect();
+    assert_eq!(more, [("http://box:11434", 4), ("http://other:11434", 2)]);
+    assert_eq!(ollama.slots(), 8);
+    assert_eq!(
+        ollama.weights.iter().map(|(name, n)| (name.as_str(), *n)).collect::<Vec<_>>(),
+        [("client/ci", 2), ("writer", 3)]
+    );
+    let sizes: Vec<_> = ollama.num_ctx.iter().map(|(model, size)| (model.as_str(), *size)).collect();
+    assert_eq!(sizes, [("qwen2.5-coder:7b", None), ("tinyllama:latest", Some(4096))]);
+}
+
+#[test]
+fn what_a_model_server_or_a_share_cannot_be_is_named_where_it_stands() {
+    insta::assert_snapshot!(refused(
+        "version: 1
+ollama:
+  more:
+    - {url: box:11434}
+    - {parallel: 0}
+  weights: {writer: 0}
+  num_ctx: {tinyllama: big}
+agents:
+  defaults: {command: [x], model: m}
+  list: [{name: writer, type: t}]
+"
+    ));
+}

@@ -3,12 +3,12 @@
 use hyper::StatusCode;
 use serde::Serialize;
 
-use super::house::{House, Way};
+use super::house::House;
 use crate::body::{self, Response};
 
 #[derive(Serialize)]
 struct Health<'a> {
-    /// `ok`, or `degraded` while the model server cannot be reached. The gateway itself is well in both cases.
+    /// `ok`, or `degraded` while a model server cannot be reached. The gateway itself is well in both cases.
     status: &'static str,
     bypass: bool,
     /// Of all model servers together. With `bypass` nobody is given one.
@@ -17,7 +17,7 @@ struct Health<'a> {
     waiting: u32,
     /// Clients that have an account of their own.
     clients: usize,
-    upstreams: [Upstream<'a>; 1],
+    upstreams: Vec<Upstream<'a>>,
 }
 
 #[derive(Serialize)]
@@ -28,20 +28,24 @@ struct Upstream<'a> {
 }
 
 pub(super) fn answer(house: &House) -> Response {
-    let reachable = house.is_reachable();
-    let (bypass, (busy, waiting)) = match &house.way {
-        Way::Admitted(model) => (false, model.load()),
-        Way::Straight(_) => (true, (0, 0)),
+    let upstreams: Vec<Upstream<'_>> = house
+        .upstreams
+        .iter()
+        .enumerate()
+        .map(|(server, it)| Upstream { url: &it.url, slots: it.slots, reachable: house.probes.is_reachable(server) })
+        .collect();
+    let (bypass, (busy, waiting)) = match &house.model {
+        Some(model) => (false, model.load()),
+        None => (true, (0, 0)),
     };
-    let upstream = &house.upstream;
     let health = Health {
-        status: if reachable { "ok" } else { "degraded" },
+        status: if upstreams.iter().all(|upstream| upstream.reachable) { "ok" } else { "degraded" },
         bypass,
-        slots: upstream.slots,
+        slots: upstreams.iter().map(|upstream| upstream.slots).sum(),
         busy,
         waiting,
         clients: house.clients.count(),
-        upstreams: [Upstream { url: &upstream.url, slots: upstream.slots, reachable }],
+        upstreams,
     };
     body::json(StatusCode::OK, &health)
 }

@@ -19,9 +19,9 @@ use crate::model::{ModelSettings, Prober, Straight, UpstreamSettings};
 pub struct AloneConfig {
     pub listener: TcpListener,
     pub model: ModelSettings,
-    /// Whether the model server answered a moment ago.
-    pub reachable: bool,
-    /// No admission and no refusals.
+    /// Whether each model server answered a moment ago.
+    pub reachable: Vec<bool>,
+    /// No admission and no refusals; for one model server.
     pub bypass: bool,
     /// What requests in flight may take to end when it is told to stop.
     pub finish_within: Duration,
@@ -31,8 +31,6 @@ pub struct AloneConfig {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AloneError {
-    #[error("{0} model servers were named; admission can give the slots of one")]
-    Upstreams(usize),
     #[error("the gateway could not {step}")]
     Io { step: &'static str, source: io::Error },
     #[error("the gateway's {0} thread panicked")]
@@ -45,6 +43,11 @@ impl AloneError {
     }
 }
 
+/// The account of a client that is named by its path or by `X-Agent`.
+pub fn account(client: &str) -> String {
+    crate::naming::named(client)
+}
+
 /// Whether the model server answers at this moment, and why not.
 pub async fn look(upstream: &UpstreamSettings) -> Result<(), String> {
     Straight::new(&upstream.url).look().await.map_err(|error| error.to_string())
@@ -53,13 +56,12 @@ pub async fn look(upstream: &UpstreamSettings) -> Result<(), String> {
 /// Serves until `shutdown`, then until what is in flight has ended or had its time, or until `cut`.
 pub fn run(config: AloneConfig, shutdown: CancellationToken, cut: CancellationToken) -> Result<(), AloneError> {
     let AloneConfig { listener, model, reachable, bypass, finish_within, threads } = config;
-    let upstream = model.sole().cloned().ok_or(AloneError::Upstreams(model.upstreams.len()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(AloneError::at("start its own runtime"))?;
     listener.set_nonblocking(true).map_err(AloneError::at("make its listener asynchronous"))?;
-    let house = Arc::new(House::new(&model, upstream, bypass, reachable));
+    let house = Arc::new(House::new(&model, bypass, &reachable));
     // Whichever thread ends first ends the others.
     let stop = shutdown.child_token();
     let _stop_all = stop.clone().drop_guard();
@@ -75,7 +77,7 @@ pub fn run(config: AloneConfig, shutdown: CancellationToken, cut: CancellationTo
         serving.push((name, thread.map_err(AloneError::at("start a thread"))?));
     }
     drop(listener);
-    let prober = Prober::new(&house.upstream.url, house.probes.clone());
+    let prober = Prober::new(&house.upstreams, house.probes.clone());
     runtime.block_on(async { tokio::join!(prober.run(stop.clone()), second::run(&house, &stop)) });
     let join =
         |(name, thread): (String, thread::JoinHandle<_>)| thread.join().unwrap_or(Err(AloneError::Panicked(name)));

@@ -1,11 +1,11 @@
-//! Once a second: what was counted is taken, so that it cannot grow, and whether the model server was reached is noted.
+//! Once a second: what was counted is taken, so that it cannot grow.
 
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::house::{House, Way};
+use super::house::House;
 use crate::observe::Gauges;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -24,10 +24,7 @@ pub(super) async fn run(house: &House, stop: &CancellationToken) {
 
 fn close(house: &House) {
     let (probes, probes_failed) = house.probes.take();
-    if probes > 0 {
-        house.set_reachable(probes_failed < probes);
-    }
-    let Way::Admitted(model) = &house.way else { return };
+    let Some(model) = &house.model else { return };
     let model = model.gauges();
     let gauges = Gauges {
         slots_busy: model.slots_busy,

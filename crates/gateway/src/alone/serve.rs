@@ -11,11 +11,16 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{answer::answer, house::House};
+use super::{
+    answer::answer,
+    house::{House, Way},
+};
 use crate::limits;
 
 /// A pause before the next try to accept, where the last one failed: for want of open files, mostly.
 const BREATH: Duration = Duration::from_millis(50);
+/// How often idle connections to the model servers are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
 
 pub(super) fn run(
     listener: std::net::TcpListener,
@@ -28,14 +33,22 @@ pub(super) fn run(
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         let connections = TaskTracker::new();
+        let way = Arc::new(house.way());
         tokio::select! {
-            () = accept(&listener, house, &connections, stop) => {}
+            () = accept(&listener, house, &way, &connections, stop) => {}
+            () = sweep(&way) => {}
             () = stop.cancelled() => {}
         }
         drop(listener);
         connections.close();
+        let ended = async {
+            connections.wait().await;
+            if let Way::Admitted { lane, .. } = &*way {
+                lane.finished().await;
+            }
+        };
         tokio::select! {
-            () = connections.wait() => return Ok(()),
+            () = ended => return Ok(()),
             () = sleep(finish_within) => {}
             () = cut.cancelled() => {}
         }
@@ -45,11 +58,28 @@ pub(super) fn run(
     })
 }
 
-async fn accept(listener: &TcpListener, house: &Arc<House>, connections: &TaskTracker, stop: &CancellationToken) {
+async fn sweep(way: &Way) {
+    loop {
+        sleep(SWEEP).await;
+        if let Way::Admitted { lane, .. } = way {
+            lane.sweep();
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    house: &Arc<House>,
+    way: &Arc<Way>,
+    connections: &TaskTracker,
+    stop: &CancellationToken,
+) {
     loop {
         let Ok(permit) = house.connections.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, peer)) => drop(connections.spawn(serve(stream, peer, permit, house.clone(), stop.clone()))),
+            Ok((stream, peer)) => {
+                drop(connections.spawn(serve(stream, peer, permit, (house.clone(), way.clone()), stop.clone())));
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept");
                 sleep(BREATH).await;
@@ -63,20 +93,19 @@ async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     _place: OwnedSemaphorePermit,
-    house: Arc<House>,
+    (house, way): (Arc<House>, Arc<Way>),
     stop: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%error, "the client left at once");
     }
     let service = service_fn(|request| {
-        let house = house.clone();
-        async move { Ok::<_, Infallible>(answer(&house, peer.ip(), request).await) }
+        let (house, way) = (house.clone(), way.clone());
+        async move { Ok::<_, Infallible>(answer(&house, &way, peer.ip(), request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEAD_TIMEOUT)
-        .max_headers(limits::HEADERS_MAX)
         .max_buf_size(limits::BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);

@@ -9,10 +9,9 @@ use bellwether_core::{
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Method, Request,
-    body::Incoming,
-    client::conn::http1::SendRequest,
+    HeaderMap, Method,
     header::{CONTENT_TYPE, HOST, HeaderValue},
+    http::response::Parts,
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,7 @@ use crate::{
     hop, limits,
     pool::Pool,
     target::{Target, UnderWay},
+    wire::{Asked, Exchange},
     work::CallSigns,
 };
 
@@ -34,7 +34,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Errand {
     pub(super) house: Arc<House>,
-    pub(super) pool: Arc<Pool<Full<Bytes>>>,
+    pub(super) pool: Arc<Pool>,
     pub(super) target: Arc<Target>,
     pub(super) task: HandedOut,
     pub(super) _under_way: UnderWay,
@@ -89,12 +89,11 @@ impl Errand {
             Ok(parcel) => parcel,
             Err(error) => return Some(answer::broken(&format!("the task cannot be written as a request: {error}"))),
         };
-        let (response, sender) = match self.post(&parcel).await {
+        let (head, mut body) = match self.post(&parcel).await {
             Ok(both) => both,
             Err(Unsent::Unreached) => return None,
             Err(Unsent::Broken) => return Some(answer::broken("the instance broke off before it answered")),
         };
-        let (head, mut body) = response.into_parts();
         let mut whole = BytesMut::new();
         let mut renewed = Instant::now();
         while let Some(frame) = body.frame().await {
@@ -116,47 +115,56 @@ impl Errand {
                 }
             }
         }
-        self.pool.put(&self.target, sender, hop::kept_idle_secs(&head.headers).map(Duration::from_secs));
+        if let Some(connection) = body.release() {
+            self.pool.put(&self.target, connection, hop::kept_idle_secs(&head.headers).map(Duration::from_secs));
+        }
         let rule = self.house.board.result_rule(&self.target.card.agent);
         Some(answer::account(head.status, &whole, rule))
     }
 
-    async fn post(
-        &self,
-        parcel: &parcel::Parcel,
-    ) -> Result<(hyper::Response<Incoming>, SendRequest<Full<Bytes>>), Unsent> {
+    async fn post(&self, parcel: &parcel::Parcel) -> Result<(Parts, Exchange<Full<Bytes>>), Unsent> {
+        let instance = self.target.card.instance;
         let upstream = self.target.card.upstream.ok_or(Unsent::Unreached)?;
-        let mut request = self.request(parcel, &upstream.to_string());
+        let headers = self.headers(parcel, &upstream.to_string());
+        let asked = Asked {
+            method: &Method::POST,
+            prefix: "",
+            path_and_query: PATH,
+            headers: &headers,
+            without: &[],
+            host: None,
+        };
         loop {
-            let (mut sender, is_fresh) = match self.pool.take(self.target.card.instance) {
-                Some(sender) => (sender, false),
-                None => match self.pool.connect(upstream).await {
-                    Ok(sender) => (sender, true),
-                    Err(error) => {
-                        tracing::debug!(%error, instance = %self.target.card.instance, "cannot connect");
-                        return Err(Unsent::Unreached);
-                    }
-                },
+            let connection = match self.pool.take(instance) {
+                Some(connection) => connection,
+                None => self.pool.connect(upstream).await.map_err(|error| {
+                    tracing::debug!(%error, %instance, "cannot connect");
+                    Unsent::Unreached
+                })?,
             };
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, sender)),
-                Err(mut failed) => match failed.take_message() {
-                    Some(_) if is_fresh => return Err(Unsent::Unreached),
-                    Some(back) => request = back,
-                    None => {
-                        tracing::debug!(error = %failed.into_error(), instance = %self.target.card.instance, "no answer");
-                        return Err(Unsent::Broken);
+            let is_fresh = !connection.is_used();
+            let exchange = Exchange::new(connection, asked, Full::new(parcel.body.clone()));
+            let mut exchange = exchange.map_err(|(error, _)| {
+                tracing::warn!(%error, %instance, "a task cannot be written as a request");
+                Unsent::Broken
+            })?;
+            match exchange.head().await {
+                Ok(head) => return Ok((head, exchange)),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::debug!(error, %instance, "no answer");
+                    match exchange.unsent() {
+                        Some(_) if is_fresh => return Err(Unsent::Unreached),
+                        Some(_) => {}
+                        None => return Err(Unsent::Broken),
                     }
-                },
+                }
             }
         }
     }
 
-    fn request(&self, parcel: &parcel::Parcel, host: &str) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(parcel.body.clone()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = hyper::Uri::from_static(PATH);
-        let headers = request.headers_mut();
+    fn headers(&self, parcel: &parcel::Parcel, host: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ATTEMPT, HeaderValue::from(self.task.granted.attempt));
         for (name, text) in [(HOST, host), (TASK, self.task.granted.id.as_str())] {
@@ -167,7 +175,7 @@ impl Errand {
         if let Some(traceparent) = &parcel.traceparent {
             headers.insert("traceparent", traceparent.clone());
         }
-        request
+        headers
     }
 
     /// An answer is not lost because the store cannot be written at the moment.

@@ -16,8 +16,6 @@ use std::{
 };
 
 use bellwether_core::{id::InstanceId, spec::Delivery};
-use bytes::Bytes;
-use http_body_util::Full;
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
@@ -44,7 +42,7 @@ pub(crate) fn run(house: &Arc<House>) -> io::Result<()> {
 
 struct Couriers {
     house: Arc<House>,
-    pool: Arc<Pool<Full<Bytes>>>,
+    pool: Arc<Pool>,
     at_work: HashMap<InstanceId, CancellationToken>,
     tracker: TaskTracker,
 }
@@ -115,7 +113,7 @@ impl Couriers {
 
 struct Courier {
     house: Arc<House>,
-    pool: Arc<Pool<Full<Bytes>>>,
+    pool: Arc<Pool>,
     target: Arc<Target>,
     places: u32,
     end: CancellationToken,

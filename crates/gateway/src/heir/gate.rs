@@ -16,7 +16,7 @@ use hyper::Request;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::server::Passage;
+use crate::server::{Passage, Place};
 
 pub(crate) struct Gate {
     standing: watch::Sender<Standing>,
@@ -137,6 +137,8 @@ pub(crate) struct Visit {
     /// The address that the client called.
     pub(super) called: SocketAddr,
     pub(super) tracker: TaskTracker,
+    /// Of the connection that it came on.
+    pub(crate) place: Place,
     pub(super) passage: Passage,
 }
 
@@ -146,10 +148,10 @@ impl Visit {
         inside: Inside,
         called: SocketAddr,
         tracker: &TaskTracker,
-        passage: Passage,
+        (place, passage): (Place, Passage),
     ) -> Arc<Self> {
         let (inside, tracker) = (Mutex::new(Some(inside)), tracker.clone());
-        Arc::new(Self { gate: gate.clone(), inside, called, tracker, passage })
+        Arc::new(Self { gate: gate.clone(), inside, called, tracker, place, passage })
     }
 
     /// That of a request; none outside of a gateway.

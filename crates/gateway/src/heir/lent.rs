@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bellwether_core::{
-    id::{InstanceId, ModelName},
+    id::InstanceId,
+    inference::Runner,
     port::heir::{Estate, HeldBy, Holding, Late, Left},
     time::{Millis, Nanos},
 };
@@ -86,7 +87,7 @@ impl Lent {
         self.late.is_empty() && !self.is_told
     }
 
-    async fn holding(&self) -> (Holding, Option<ModelName>) {
+    async fn holding(&self) -> (Holding, Option<Runner>) {
         let InFlight { calls, resident } = self.model().in_flight().await;
         let table = self.board().table.load();
         let mut instances: Vec<HeldBy> =

@@ -10,69 +10,55 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, StatusCode, Version,
     body::Body as HttpBody,
-    client::conn::http1,
     header::{CONNECTION, HeaderValue},
-    http::request::Parts,
+    http::{request::Parts, response, uri::PathAndQuery},
     upgrade::OnUpgrade,
 };
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::gate::{Standing, Visit};
 use crate::{
     body::{self, BoxError, Response},
     door::Door,
-    hop,
+    hop, limits,
     problem::problem,
     server::Place,
     tunnel,
+    wire::{Asked, Broken, Connection, Exchange},
 };
 
 /// A client that wants to switch protocols.
 struct Upgrade {
     client: OnUpgrade,
     protocol: HeaderValue,
-    _place: Option<Place>,
+    _place: Place,
 }
 
 impl Visit {
     /// A request of which the body was read already.
     pub(crate) async fn pass_on(&self, head: Parts, bytes: Bytes) -> Response {
-        self.passage.set_elsewhere(true);
-        on(&self.tracker, self.called, Request::from_parts(head, Full::new(bytes))).await
+        self.pass_on_whole(Request::from_parts(head, Full::new(bytes))).await
     }
 
     /// A pushed request that was readied for an instance, with the client's end of an upgrade.
-    pub(crate) async fn pass_on_push(
-        &self,
-        (mut request, upgrade): (body::Request, Option<(OnUpgrade, Option<Place>)>),
-    ) -> Response {
+    pub(crate) async fn pass_on_push(&self, (mut request, upgrade): (body::Request, Option<OnUpgrade>)) -> Response {
         self.passage.set_elsewhere(true);
-        match upgrade {
-            Some((client, place)) => forward(&self.tracker, self.called, request, client, place).await,
-            None => {
-                let client = hyper::upgrade::on(&mut request);
-                forward(&self.tracker, self.called, request, client, None).await
-            }
-        }
+        let client = upgrade.unwrap_or_else(|| hyper::upgrade::on(&mut request));
+        forward(&self.tracker, self.called, request, client, self.place.clone()).await
     }
 
     pub(crate) async fn pass_on_whole(&self, request: Request<Full<Bytes>>) -> Response {
         self.passage.set_elsewhere(true);
-        on(&self.tracker, self.called, request).await
+        on(&self.tracker, self.called, request, self.place.clone()).await
     }
 }
 
 /// Passes it on, whoever asks.
-pub(crate) async fn on<B>(tracker: &TaskTracker, to: SocketAddr, mut request: Request<B>) -> Response
+pub(crate) async fn on<B>(tracker: &TaskTracker, to: SocketAddr, mut request: Request<B>, place: Place) -> Response
 where
-    B: HttpBody + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     let client = hyper::upgrade::on(&mut request);
-    let place = request.extensions_mut().remove();
     forward(tracker, to, request, client, place).await
 }
 
@@ -81,23 +67,22 @@ async fn forward<B>(
     to: SocketAddr,
     mut request: Request<B>,
     client: OnUpgrade,
-    place: Option<Place>,
+    place: Place,
 ) -> Response
 where
-    B: HttpBody + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     let upgrade = prepare(&mut request).map(|protocol| Upgrade { client, protocol, _place: place });
-    match send(tracker, to, request).await {
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => open_tunnel(tracker, response, upgrade),
-        Ok(response) => {
-            let (mut head, incoming) = response.into_parts();
+    match send(to, request).await {
+        Ok((head, answer)) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+            open_tunnel(tracker, head, answer, upgrade)
+        }
+        Ok((mut head, answer)) => {
             hop::strip(&mut head.headers);
-            head.version = Version::HTTP_11;
-            Response::from_parts(head, incoming.map_err(Into::into).boxed_unsync())
+            Response::from_parts(head, answer.map_err(Into::into).boxed_unsync())
         }
         Err(error) => {
+            let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "a request could not be passed on");
             problem(StatusCode::BAD_GATEWAY, "the gateway that took over broke off")
         }
@@ -115,37 +100,31 @@ fn prepare<B>(request: &mut Request<B>) -> Option<HeaderValue> {
     protocol
 }
 
-async fn send<B>(
-    tracker: &TaskTracker,
-    to: SocketAddr,
-    request: Request<B>,
-) -> Result<hyper::Response<hyper::body::Incoming>, BoxError>
+async fn send<B>(to: SocketAddr, request: Request<B>) -> Result<(response::Parts, Exchange<B>), Broken>
 where
-    B: HttpBody + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tracker.spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a passed-on connection ended");
-        }
-    });
-    Ok(sender.send_request(request).await?)
+    let connection = Connection::dial(to, limits::CONNECT_TIMEOUT).await?;
+    let (head, body) = request.into_parts();
+    let path_and_query = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let asked =
+        Asked { method: &head.method, prefix: "", path_and_query, headers: &head.headers, without: &[], host: None };
+    let mut exchange = Exchange::new(connection, asked, body).map_err(|(broken, _)| broken)?;
+    Ok((exchange.head().await?, exchange))
 }
 
-fn open_tunnel(
+fn open_tunnel<B>(
     tracker: &TaskTracker,
-    mut response: hyper::Response<hyper::body::Incoming>,
+    mut head: response::Parts,
+    answer: Exchange<B>,
     upgrade: Option<Upgrade>,
-) -> Response {
-    let Some(upgrade) = upgrade else {
+) -> Response
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    let (Some(upgrade), Some(theirs)) = (upgrade, answer.into_switched()) else {
         return problem(StatusCode::BAD_GATEWAY, "the gateway that took over switched protocols unasked");
     };
-    let theirs = hyper::upgrade::on(&mut response);
-    let (mut head, _) = response.into_parts();
     let protocol = hop::strip(&mut head.headers).unwrap_or_else(|| upgrade.protocol.clone());
     hop::put_upgrade(&mut head.headers, protocol);
     tracker.spawn(async move {

@@ -1,115 +1,140 @@
 //! An answer's way from the model server to the caller, chunk by chunk and unchanged.
 //!
 //! What it says of itself is heard before its last chunk is handed on: whoever has the whole answer may act on
-//! it at once, and must find everything accounted for.
+//! it at once, and must find everything accounted for. It moves when the caller's connection asks for the next chunk; what
+//! has to go on after the caller has left is done by a task of its own.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bellwether_core::inference::CallEnd;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{
     StatusCode,
-    body::{Body as _, Incoming},
+    body::{Body as HttpBody, Frame},
     header::CONTENT_LENGTH,
+    http::response::Parts,
 };
-use tokio::sync::{mpsc, oneshot};
 
 use super::{
     dialect::Dialect,
-    exchange::{Outcome, Passed, give_up},
-    inbound::remove_hop_by_hop,
-    relay::{Chunk, relay},
-    upstream::{Connection, Upstream},
-    watch::{Figures, Form, Watch},
+    dispatched::{Account, Dispatched},
+    exchange::{Outcome, Passed},
+    flight::Flight,
+    watch::{Form, Watch},
 };
-use crate::body::{BoxError, Response};
-
-/// A caller that takes nothing for so long has left: a slot is not a parking space.
-const STALL_LIMIT: Duration = Duration::from_secs(30);
+use crate::{
+    body::{BoxError, Response},
+    hop, wire,
+};
 
 const CUT: &str = "the model server broke the answer off";
+const STOOD_STILL: &str = "nothing came from the model server for too long";
+const LEFT: &str = "nothing of the answer was taken for too long";
 
-pub(super) struct Carriage<'a> {
-    /// None if the caller had left before the head came.
-    chunks: Option<mpsc::Sender<Chunk>>,
+pub(super) struct Carriage {
+    flight: Arc<Flight>,
     watch: Watch,
-    heard: &'a dyn Fn(Figures),
-    told: bool,
+    dialect: Dialect,
     status: StatusCode,
     /// The length was told beforehand, so nothing can be added.
     sized: bool,
-    started: Instant,
+    told: bool,
     first_byte: Option<Duration>,
+    /// What is still to be handed on after the server's own.
+    last: Option<Result<Bytes, BoxError>>,
+    is_over: bool,
 }
 
 enum End {
     Over,
-    Broken(hyper::Error),
+    Broken(wire::Broken),
+    Stalled,
     Left,
 }
 
-impl<'a> Carriage<'a> {
-    /// Gives the head to the caller.
-    pub(super) fn new(
-        response: hyper::Response<Incoming>,
-        answer: oneshot::Sender<Response>,
-        started: Instant,
-        heard: &'a dyn Fn(Figures),
-    ) -> (Self, Incoming) {
-        let (mut head, body) = response.into_parts();
-        let status = head.status;
-        let sized = head.headers.contains_key(CONTENT_LENGTH);
-        let watch = Watch::new(Form::of(&head.headers));
-        remove_hop_by_hop(&mut head.headers);
-        let (chunks, relayed) = relay();
-        let chunks = answer.send(Response::from_parts(head, relayed)).is_ok().then_some(chunks);
-        (Self { chunks, watch, heard, told: false, status, sized, started, first_byte: None }, body)
+impl Carriage {
+    /// The answer, whose body is the carriage.
+    pub(super) fn begin(
+        mut head: Parts,
+        dispatched: Box<Dispatched>,
+        flight: Arc<Flight>,
+        dialect: Dialect,
+    ) -> Response {
+        let mut carriage = Self {
+            flight,
+            watch: Watch::new(Form::of(&head.headers)),
+            dialect,
+            status: head.status,
+            sized: head.headers.contains_key(CONTENT_LENGTH),
+            told: false,
+            first_byte: None,
+            last: None,
+            is_over: false,
+        };
+        if dispatched.line.is_over() {
+            carriage.ended(dispatched, End::Over);
+        } else {
+            *carriage.flight.aboard() = Some(dispatched);
+        }
+        hop::strip(&mut head.headers);
+        Response::from_parts(head, carriage.boxed_unsync())
     }
 
-    /// Carries the body and returns when the server is done with it.
-    pub(super) async fn run(
-        mut self,
-        mut body: Incoming,
-        upstream: &Upstream,
-        connection: Connection,
-        dialect: Dialect,
-    ) -> Passed {
-        let end = self.copy(&mut body).await;
-        drop(body);
-        let service = self.started.elapsed();
+    /// Accounts for it, and says what is to be handed on after it.
+    fn ended(&mut self, mut dispatched: Box<Dispatched>, end: End) {
         let mid_line = self.watch.is_mid_line();
         if matches!(end, End::Over) {
             self.watch.end();
-            self.tell_figures();
+            self.tell_figures(&dispatched);
         }
         let outcome = match &end {
             _ if self.status.is_success() && self.watch.is_complete() => Outcome::Succeeded,
             End::Left => Outcome::Cancelled,
-            End::Over | End::Broken(_) => Outcome::Failed,
+            End::Over | End::Broken(_) | End::Stalled => Outcome::Failed,
         };
-        let last_words = self.wants_last_words(outcome).then(|| dialect.last_words(CUT, mid_line));
-        let (last, reusable) = match (end, last_words) {
-            (End::Left, _) => (None, false),
-            (End::Over, last_words) => (last_words.map(Ok), true),
-            (End::Broken(error), last_words) if outcome == Outcome::Failed => {
-                tracing::warn!(%error, "an answer broke off");
-                (Some(last_words.map_or_else(|| Err(BoxError::from(error)), Ok)), false)
+        let passed = Passed {
+            outcome,
+            end: self.says_of_caller(outcome),
+            first_byte: self.first_byte,
+            service: dispatched.started.elapsed(),
+            streamed: self.watch.is_stream(),
+            figures: self.watch.figures(),
+        };
+        let failed = match end {
+            End::Over => {
+                dispatched.line.give_back(&dispatched.ways.upstreams[dispatched.server.0]);
+                dispatched.landed(&passed);
+                None
             }
-            (End::Broken(_), _) => (None, false),
+            End::Broken(error) => {
+                if outcome == Outcome::Failed {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "an answer broke off");
+                }
+                dispatched.given_up(passed);
+                Some((CUT, error.into()))
+            }
+            End::Stalled => {
+                dispatched.given_up(passed);
+                Some((STOOD_STILL, STOOD_STILL.into()))
+            }
+            End::Left => {
+                dispatched.given_up(passed);
+                None
+            }
         };
-        if let (Some(last), Some(chunks)) = (last, &self.chunks) {
-            // If the caller has gone there is nobody to tell.
-            chunks.send_timeout(last, STALL_LIMIT).await.ok();
-        }
-        self.chunks = None;
-        if reusable {
-            upstream.keep(connection).await;
+        let why = failed.as_ref().map_or(CUT, |(why, _)| why);
+        self.last = if self.wants_last_words(outcome) {
+            Some(Ok(self.dialect.last_words(why, mid_line)))
         } else {
-            give_up(connection).await;
-        }
-        let end = self.says_of_caller(outcome);
-        Passed { outcome, end, first_byte: self.first_byte, service, figures: self.watch.figures() }
+            failed.filter(|_| outcome == Outcome::Failed).map(|(_, error)| Err(error))
+        };
+        self.is_over = self.last.is_none();
     }
 
     /// A request that was wrong is the caller's affair and no failure, and a busy server is everybody's.
@@ -123,39 +148,12 @@ impl<'a> Carriage<'a> {
         }
     }
 
-    /// Until the answer ends, breaks off, or nobody takes it any more.
-    async fn copy(&mut self, body: &mut Incoming) -> End {
-        let Some(chunks) = self.chunks.clone() else { return End::Left };
-        loop {
-            let frame = tokio::select! {
-                biased;
-                frame = body.frame() => frame,
-                () = chunks.closed() => return End::Left,
-            };
-            let data: Bytes = match frame {
-                None => return End::Over,
-                Some(Err(error)) => return End::Broken(error),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => data,
-                    Err(_trailers) => continue,
-                },
-            };
-            self.first_byte.get_or_insert_with(|| self.started.elapsed());
-            self.watch.read(&data);
-            if body.is_end_stream() {
-                self.watch.end();
-            }
-            self.tell_figures();
-            if chunks.send_timeout(Ok(data), STALL_LIMIT).await.is_err() {
-                return End::Left;
-            }
-        }
-    }
-
-    fn tell_figures(&mut self) {
+    fn tell_figures(&mut self, dispatched: &Dispatched) {
         if !self.told && self.status.is_success() && self.watch.is_complete() {
             self.told = true;
-            (self.heard)(self.watch.figures());
+            if let Account::Charged { charged, .. } = &dispatched.account {
+                charged.waited_for_load(self.watch.figures().load);
+            }
         }
     }
 
@@ -166,5 +164,67 @@ impl<'a> Carriage<'a> {
             && self.watch.is_stream()
             && !self.watch.said_error()
             && !self.sized
+    }
+
+    fn last(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.is_over = true;
+        Poll::Ready(self.last.take().map(|last| last.map(Frame::data)))
+    }
+}
+
+impl HttpBody for Carriage {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if this.is_over || this.last.is_some() {
+            return this.last();
+        }
+        let flight = this.flight.clone();
+        let mut aboard = flight.aboard();
+        let Some(mut dispatched) = aboard.take() else {
+            this.is_over = true;
+            return Poll::Ready(Some(Err(LEFT.into())));
+        };
+        flight.asked_for();
+        let end = match dispatched.line.poll_piece(context) {
+            Poll::Pending if flight.is_stalled(context) => End::Stalled,
+            Poll::Pending => {
+                *aboard = Some(dispatched);
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(Ok(piece))) => {
+                this.first_byte.get_or_insert_with(|| dispatched.started.elapsed());
+                this.watch.read(&piece);
+                if dispatched.line.is_over() {
+                    drop(aboard);
+                    this.ended(dispatched, End::Over);
+                } else {
+                    flight.handed_on();
+                    this.tell_figures(&dispatched);
+                    *aboard = Some(dispatched);
+                }
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            Poll::Ready(Some(Err(error))) => End::Broken(error),
+            Poll::Ready(None) => End::Over,
+        };
+        drop(aboard);
+        this.ended(dispatched, end);
+        this.last()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over
+    }
+}
+
+impl Drop for Carriage {
+    fn drop(&mut self) {
+        let aboard = self.flight.aboard().take();
+        if let Some(dispatched) = aboard {
+            self.ended(dispatched, End::Left);
+        }
     }
 }

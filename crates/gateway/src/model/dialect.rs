@@ -43,6 +43,16 @@ impl Dialect {
         self.retry_after(StatusCode::SERVICE_UNAVAILABLE, &refused.to_string(), refused.retry_after)
     }
 
+    /// No model server can be called.
+    pub(super) fn no_server(self, after: Millis) -> Response {
+        self.retry_after(StatusCode::SERVICE_UNAVAILABLE, "the model server cannot be reached", after)
+    }
+
+    /// The caller's own patience is over before the call has begun.
+    pub(super) fn waited_too_long(self, after: Millis) -> Response {
+        self.retry_after(StatusCode::SERVICE_UNAVAILABLE, "server busy: the wait that was asked for is over", after)
+    }
+
     fn retry_after(self, status: StatusCode, message: &str, after: Millis) -> Response {
         let mut response = self.answer(status, message);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.0.div_ceil(1000)));

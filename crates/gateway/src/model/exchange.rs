@@ -1,28 +1,36 @@
-//! One request to the model server and its answer's way back, with the retries that nobody notices.
+//! One request to the model server, as far as the head of its answer, with the retries that nobody notices.
 //!
 //! Retried is only what has not answered yet: a connection that the peer may have dropped while it was idle,
 //! a server that cannot be reached, and a server that says it is busy, the last two within a small budget.
-//! When the caller leaves, the connection is closed before anything else goes on.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 use bellwether_core::inference::CallEnd;
-use http_body_util::{BodyExt, Limited};
-use hyper::{StatusCode, body::Incoming};
-use tokio::{sync::oneshot, time::timeout};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{StatusCode, body::Body as HttpBody, http::response::Parts};
+use tokio::time::sleep;
 
 use super::{
-    carriage::Carriage,
-    dialect::Dialect,
-    upstream::{Broken, Connection, Outgoing, Upstream},
+    flight::Flight,
+    upstream::{Broken, Outgoing, Upstream},
     watch::Figures,
 };
-use crate::body::Response;
+use crate::wire::{self, Exchange};
 
 /// Pauses before another try at a server that is busy or cannot be reached. After the last its answer stands.
 const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 /// Of an answer that nobody will read.
 const DISCARD_MAX: usize = 64 << 10;
+/// Of an answer to a request of the gateway's own.
+const FETCHED_MAX: usize = 4 << 20;
+/// How long the peer may take to close its side of a connection that was given up.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -41,119 +49,134 @@ pub(super) struct Passed {
     pub(super) first_byte: Option<Duration>,
     /// From dispatch to the last byte.
     pub(super) service: Duration,
+    /// It was told piece by piece.
+    pub(super) streamed: bool,
     pub(super) figures: Figures,
 }
 
 impl Passed {
-    fn unanswered(outcome: Outcome, started: Instant) -> Self {
+    pub(super) fn unanswered(outcome: Outcome, started: Instant) -> Self {
         let end = match outcome {
             Outcome::Succeeded => CallEnd::Success,
             Outcome::Failed => CallEnd::Failure,
             // That the model server is away is not the agent's doing (R42).
             Outcome::Unreachable | Outcome::Cancelled => CallEnd::Ignored,
         };
-        Self { outcome, end, first_byte: None, service: started.elapsed(), figures: Figures::default() }
+        let figures = Figures::default();
+        Self { outcome, end, first_byte: None, service: started.elapsed(), streamed: false, figures }
     }
 }
 
-/// Why there is no answer to pass on.
-pub(super) enum Unanswered {
-    Left,
-    Broken(Broken),
+/// What a call is made on, one connection after another.
+#[derive(Default)]
+pub(super) struct Line {
+    /// None before the first, and after it was given back or up.
+    exchange: Option<Exchange<Full<Bytes>>>,
+    doubtful: bool,
 }
 
-/// Sends the request and passes the answer on. Returns when the server is done with it. `heard` is told what a
-/// complete answer says of itself before the caller can know that it is complete.
-pub(super) async fn pass(
-    upstream: &Upstream,
-    outgoing: &Outgoing,
-    dialect: Dialect,
-    mut answer: oneshot::Sender<Response>,
-    heard: &dyn Fn(Figures),
-) -> Passed {
-    let started = Instant::now();
-    match reach(upstream, outgoing, &mut answer).await {
-        Ok((response, connection)) => {
-            let (carriage, body) = Carriage::new(response, answer, started, heard);
-            carriage.run(body, upstream, connection, dialect).await
+impl Line {
+    /// The server did not close a connection that was given up: it may compute on.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// The answer has come to its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.exchange.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    pub(super) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, wire::Broken>>> {
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        // There is nothing but data in it.
+        let data = |frame: hyper::body::Frame<Bytes>| frame.into_data().unwrap_or_default();
+        Pin::new(exchange).poll_frame(context).map(|frame| frame.map(|frame| frame.map(data)))
+    }
+
+    /// After an answer that was read to its end.
+    pub(super) fn give_back(&mut self, upstream: &Upstream) {
+        if let Some(connection) = self.exchange.take().and_then(|mut exchange| exchange.release()) {
+            upstream.keep(connection);
         }
-        Err(Unanswered::Left) => Passed::unanswered(Outcome::Cancelled, started),
-        Err(Unanswered::Broken(error)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a model call failed");
-            // If the caller has left meanwhile there is nobody to tell.
-            answer.send(dialect.answer(StatusCode::BAD_GATEWAY, &error.to_string())).ok();
-            let outcome = match error {
-                Broken::Unreachable(_) => Outcome::Unreachable,
-                Broken::Exchange(_) => Outcome::Failed,
-            };
-            Passed::unanswered(outcome, started)
+    }
+
+    /// Waits for the server to close the connection. It can be given up again where that was not waited for.
+    pub(super) async fn give_up(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            if !exchange.close(CLOSE_LIMIT).await {
+                self.doubtful = true;
+            }
+            self.exchange = None;
         }
     }
 }
 
-/// Gets as far as the head of an answer. The caller has left when `answer` is closed.
+/// The whole answer to a request of the gateway's own.
+pub(super) struct Fetched {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+pub(super) async fn fetch(upstream: &Upstream, outgoing: &Outgoing<'_>) -> Result<Fetched, String> {
+    let mut line = Line::default();
+    let reached = reach(upstream, outgoing, &Flight::new(), &mut line, false).await;
+    let status = reached.map_err(|error| error.to_string())?.status;
+    let body = match &mut line.exchange {
+        Some(exchange) => Limited::new(exchange, FETCHED_MAX).collect().await.map_err(|error| error.to_string())?,
+        None => return Err("there is no answer".to_owned()),
+    };
+    line.give_back(upstream);
+    Ok(Fetched { status, body: body.to_bytes() })
+}
+
+/// Gets as far as the head of an answer. Whoever no longer waits for it has to give the line up.
 pub(super) async fn reach(
     upstream: &Upstream,
-    outgoing: &Outgoing,
-    answer: &mut oneshot::Sender<Response>,
-) -> Result<(hyper::Response<Incoming>, Connection), Unanswered> {
+    outgoing: &Outgoing<'_>,
+    flight: &Flight,
+    line: &mut Line,
+    another: bool,
+) -> Result<Parts, Broken> {
     let mut fresh = false;
     let mut pauses = PAUSES.iter();
     loop {
-        let connected = tokio::select! {
-            biased;
-            connected = upstream.connect(fresh) => connected,
-            () = answer.closed() => return Err(Unanswered::Left),
-        };
-        let mut connection = match connected {
+        let connection = match upstream.connect(fresh).await {
             Ok(connection) => connection,
+            Err(error) if another => return Err(error),
             Err(error) => {
-                let Some(pause) = pauses.next() else { return Err(Unanswered::Broken(error)) };
-                rest(*pause, answer).await?;
+                let Some(pause) = pauses.next() else { return Err(error) };
+                sleep(*pause).await;
                 continue;
             }
         };
-        let head = tokio::select! {
-            biased;
-            head = connection.exchange(upstream, outgoing) => Some(head),
-            () = answer.closed() => None,
+        let may_be_stale = connection.is_used();
+        let exchange = line.exchange.insert(upstream.exchange(connection, outgoing)?);
+        let head = {
+            let mut head = pin!(exchange.head());
+            poll_fn(|context| match head.as_mut().poll(context) {
+                Poll::Ready(head) => Poll::Ready(head.map_err(Broken::Exchange)),
+                Poll::Pending if flight.is_stalled(context) => Poll::Ready(Err(Broken::Stalled)),
+                Poll::Pending => Poll::Pending,
+            })
+            .await
         };
         match head {
-            None => {
-                give_up(connection).await;
-                return Err(Unanswered::Left);
-            }
-            Some(Err(error)) => {
-                let stale = connection.may_be_stale();
-                give_up(connection).await;
-                if !stale {
-                    return Err(Unanswered::Broken(error));
+            Err(error) => {
+                line.give_up().await;
+                if !may_be_stale || !matches!(error, Broken::Exchange(_)) {
+                    return Err(error);
                 }
                 fresh = true;
             }
-            Some(Ok(response)) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                let Some(pause) = pauses.next() else { return Ok((response, connection)) };
-                match Limited::new(response.into_body(), DISCARD_MAX).collect().await {
-                    Ok(_) => upstream.keep(connection).await,
-                    Err(_) => give_up(connection).await,
+            Ok(head) if head.status == StatusCode::SERVICE_UNAVAILABLE => {
+                let Some(pause) = pauses.next() else { return Ok(head) };
+                match Limited::new(exchange, DISCARD_MAX).collect().await {
+                    Ok(_) => line.give_back(upstream),
+                    Err(_) => line.give_up().await,
                 }
-                rest(*pause, answer).await?;
+                sleep(*pause).await;
             }
-            Some(Ok(response)) => return Ok((response, connection)),
+            Ok(head) => return Ok(head),
         }
-    }
-}
-
-async fn rest(pause: Duration, answer: &mut oneshot::Sender<Response>) -> Result<(), Unanswered> {
-    // A closed channel is a caller that left during the pause.
-    match timeout(pause, answer.closed()).await {
-        Ok(()) => Err(Unanswered::Left),
-        Err(_) => Ok(()),
-    }
-}
-
-pub(super) async fn give_up(connection: Connection) {
-    if !connection.close().await {
-        tracing::warn!("the model server did not close a connection that was given up; its slot may still be busy");
     }
 }

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use bellwether_core::id::ModelName;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::{
     StatusCode,
     body::{Body as _, Incoming},
-    header::{self, HeaderMap, HeaderName},
+    header::{self, HeaderName},
 };
-use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The largest request. Images travel inside.
@@ -20,6 +18,8 @@ const HELD_MAX_KIB: usize = 256 << 10;
 
 /// Says which task a call works for. Between an instance and its gateway, and nobody else's affair.
 pub(super) const TASK: HeaderName = HeaderName::from_static("x-bellwether-task");
+/// How urgent a call is.
+pub(super) const CLASS: HeaderName = HeaderName::from_static("x-bellwether-class");
 
 /// Room for request bodies.
 #[derive(Clone)]
@@ -84,83 +84,5 @@ impl Room {
     }
 }
 
-/// The model that a request body names.
-pub(super) fn named_model(body: &[u8]) -> Result<ModelName, String> {
-    #[derive(Deserialize)]
-    struct Named {
-        model: Option<String>,
-    }
-    let named: Named = serde_json::from_slice(body).map_err(|error| format!("the request is not JSON: {error}"))?;
-    match named.model {
-        Some(model) if !model.is_empty() => Ok(ModelName::new(&model)),
-        _ => Err("model is required".to_owned()),
-    }
-}
-
-/// Takes out what concerns one connection only, and what the gateway answers for itself: it has to be able to
-/// read the answer, so it does not let it be compressed.
-pub(super) fn forwarded(mut headers: HeaderMap) -> HeaderMap {
-    remove_hop_by_hop(&mut headers);
-    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::ACCEPT_ENCODING] {
-        headers.remove(name);
-    }
-    headers.remove(TASK);
-    headers
-}
-
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    const HOP_BY_HOP: [HeaderName; 8] = [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-    ];
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use hyper::header::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn the_model_is_found_beside_anything_else() {
-        let body = br#"{"prompt":"x","model":"tinyllama","options":{"num_ctx":1}}"#;
-        assert_eq!(named_model(body), Ok(ModelName::new("tinyllama:latest")));
-        assert!(named_model(b"{\"model\":\"\"}").unwrap_err().contains("required"));
-        assert!(named_model(b"{").is_err());
-    }
-
-    #[test]
-    fn what_concerns_the_connection_stays_behind() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, x-private"),
-            ("x-private", "1"),
-            ("host", "elsewhere"),
-            ("authorization", "Bearer x"),
-            ("transfer-encoding", "chunked"),
-        ] {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        let headers = forwarded(headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["authorization"]);
-    }
-}
+/// What the gateway answers for itself: it has to be able to read the answer, so it does not let it be compressed.
+pub(super) const NOT_FORWARDED: [HeaderName; 4] = [header::EXPECT, header::ACCEPT_ENCODING, TASK, CLASS];

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -26,25 +26,24 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::upstream::Target;
+use super::{settings::UpstreamSettings, upstream::Target};
 
 const EVERY: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(2);
 /// A limit that is noticed later than this was noticed by a process that had no CPU itself.
 const OWN_DELAY: Duration = Duration::from_millis(500);
 
-/// Attempts that ended, as they add up until they are taken.
-#[derive(Debug, Default)]
+/// Attempts that ended, as they add up until they are taken, and how the last one to each server ended.
+#[derive(Debug)]
 pub(crate) struct Probes {
     made: AtomicU32,
     failed: AtomicU32,
+    reachable: Box<[AtomicBool]>,
 }
 
 pub(crate) struct Prober {
-    target: Arc<Result<Target, String>>,
+    targets: Vec<Arc<Result<Target, String>>>,
     probes: Arc<Probes>,
-    /// So that the log says when it changed, and not the same each second.
-    reachable: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +63,21 @@ enum Unreached {
 }
 
 impl Probes {
+    /// Of so many servers, all of which count as there until one is found not to be.
+    pub(crate) fn of(servers: usize) -> Arc<Self> {
+        let reachable = (0..servers).map(|_| AtomicBool::new(true)).collect();
+        Arc::new(Self { made: AtomicU32::new(0), failed: AtomicU32::new(0), reachable })
+    }
+
+    pub(crate) fn is_reachable(&self, server: usize) -> bool {
+        self.reachable.get(server).is_some_and(|reachable| reachable.load(Ordering::Relaxed))
+    }
+
+    /// What it was before.
+    pub(crate) fn set_reachable(&self, server: usize, reachable: bool) -> bool {
+        self.reachable.get(server).is_some_and(|it| it.swap(reachable, Ordering::Relaxed))
+    }
+
     /// How many were made and how many of these failed, since they were last taken.
     pub(crate) fn take(&self) -> (u32, u32) {
         // In the reverse of the order in which they are counted: never more failures than attempts.
@@ -78,44 +92,45 @@ impl Probes {
 }
 
 impl Prober {
-    pub(crate) fn new(url: &str, probes: Arc<Probes>) -> Self {
-        Self { target: Arc::new(Target::parse(url)), probes, reachable: true }
+    pub(crate) fn new(upstreams: &[UpstreamSettings], probes: Arc<Probes>) -> Self {
+        let targets = upstreams.iter().map(|upstream| Arc::new(Target::parse(&upstream.url))).collect();
+        Self { targets, probes }
     }
 
     /// Each attempt has its own limit, so a server that answers nothing fails as many as one that refuses.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut under_way = JoinSet::new();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = tick.tick() => {
-                    let target = self.target.clone();
-                    under_way.spawn(async move { probe(&target).await });
-                }
+                _ = tick.tick() => for (server, target) in self.targets.iter().enumerate() {
+                    let target = target.clone();
+                    under_way.spawn(async move { (server, probe(&target).await) });
+                },
                 Some(ended) = under_way.join_next() => match ended {
-                    Ok(ended) => self.ended(ended),
+                    Ok((server, ended)) => self.ended(server, &ended),
                     Err(error) => tracing::error!(%error, "a look at the model server came to no end"),
                 },
             }
         }
     }
 
-    fn ended(&mut self, ended: Result<(), Unreached>) {
+    fn ended(&self, server: usize, ended: &Result<(), Unreached>) {
         if matches!(ended, Err(Unreached::HeldUp)) {
             return tracing::debug!("a look at the model server was late by the gateway's own doing");
         }
         self.probes.count(ended.is_err());
-        match (&ended, self.reachable) {
-            (Ok(()), false) => tracing::info!("the model server can be reached again"),
+        // The log says when it changed, and not the same each second.
+        match (ended, self.probes.set_reachable(server, ended.is_ok())) {
+            (Ok(()), false) => tracing::info!(server, "the model server can be reached again"),
             (Err(error), true) => {
                 let error: &dyn std::error::Error = error;
-                tracing::warn!(error, "the model server cannot be reached");
+                tracing::warn!(server, error, "the model server cannot be reached");
             }
             (Ok(()), true) | (Err(_), false) => {}
         }
-        self.reachable = ended.is_ok();
     }
 }
 
@@ -199,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_is_counted_once() {
-        let probes = Probes::default();
+        let probes = Probes::of(1);
         [true, false, true].into_iter().for_each(|failed| probes.count(failed));
         assert_eq!((probes.take(), probes.take()), ((3, 2), (0, 0)));
     }

@@ -1,4 +1,4 @@
-//! The answer's way back: from the model's thread to the caller's connection, a few chunks at a time.
+//! What lives as long as an answer does.
 
 use std::{
     pin::Pin,
@@ -8,42 +8,17 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame};
-use tokio::sync::mpsc;
 
 use crate::{
     body::{Body, BoxError},
     caller::Hold,
 };
 
-/// Chunks that may wait for a slow caller before the model server is no longer read from.
-const CHUNKS: usize = 64;
-
-pub(super) type Chunk = Result<Bytes, BoxError>;
-
-/// The writing end tells by `closed()` when the caller has gone.
-pub(super) fn relay() -> (mpsc::Sender<Chunk>, Body) {
-    let (sender, chunks) = mpsc::channel(CHUNKS);
-    (sender, Relay { chunks }.boxed_unsync())
-}
-
 /// Keeps `hold` for as long as the body lives, and tells it of each piece that is taken.
 pub(super) fn holding(body: Body, hold: Option<Box<dyn Hold>>) -> Body {
     match hold {
         Some(hold) => Held { body, hold }.boxed_unsync(),
         None => body,
-    }
-}
-
-struct Relay {
-    chunks: mpsc::Receiver<Chunk>,
-}
-
-impl HttpBody for Relay {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.get_mut().chunks.poll_recv(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
     }
 }
 

@@ -4,6 +4,7 @@ use bellwether_core::id::ModelName;
 use hyper::Method;
 
 use super::dialect::Dialect;
+use crate::metrics::Operation;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
@@ -36,15 +37,31 @@ pub(super) fn classify(method: &Method, path_and_query: &str) -> (Verb, Dialect)
         | "/api/embeddings"
         | "/v1/chat/completions"
         | "/v1/completions"
-        | "/v1/embeddings" => only(method == Method::POST, Verb::Infer),
+        | "/v1/embeddings"
+        | "/v1/responses" => only(method == Method::POST, Verb::Infer),
         "" | "/" | "/api/tags" | "/api/ps" | "/api/version" | "/v1/models" => only(reads, Verb::Read),
         "/api/show" => only(method == Method::POST, Verb::Read),
         "/api/pull" | "/api/push" | "/api/create" | "/api/copy" | "/api/delete" => Verb::Manage,
         _ if path.starts_with("/api/blobs/") => Verb::Manage,
-        _ if path.starts_with("/v1/models/") => only(reads, Verb::Read),
+        _ if path.starts_with("/v1/models/") && !climbs(path) => only(reads, Verb::Read),
         _ => Verb::Unknown,
     };
     (verb, dialect)
+}
+
+/// What a call that [infers](Verb::Infer) is.
+pub(super) fn operation(path_and_query: &str) -> Operation {
+    match path_and_query.split('?').next().unwrap_or_default() {
+        "/api/embed" | "/api/embeddings" | "/v1/embeddings" => Operation::Embeddings,
+        "/api/generate" | "/v1/completions" => Operation::TextCompletion,
+        _ => Operation::Chat,
+    }
+}
+
+/// A server that resolves such a path, or decodes it first, finds another one in it.
+fn climbs(path: &str) -> bool {
+    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/");
+    plain.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 /// Models that the server would not run itself but pass on to a cloud, such as `gpt-oss:120b-cloud`.
@@ -71,6 +88,10 @@ mod tests {
         assert_eq!(verb(Method::HEAD, "/api/blobs/sha256:00"), Verb::Manage);
         assert_eq!(verb(Method::POST, "/api/%70ull"), Verb::Unknown, "only what is known by name is passed on");
         assert_eq!(verb(Method::POST, "//api/pull"), Verb::Unknown);
+        for climbs in ["/v1/models/../../slots", "/v1/models/%2E%2e%2f..%2Fslots", "/v1/models/a/.."] {
+            assert_eq!(verb(Method::GET, climbs), Verb::Unknown);
+        }
+        assert_eq!(verb(Method::GET, "/v1/models/library/llama3.2:1b..q4"), Verb::Read);
     }
 
     #[test]

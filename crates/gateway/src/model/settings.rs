@@ -1,12 +1,23 @@
 //! What stands behind the gateway, and what it may pass on.
 
-use bellwether_core::spec::{Allow, Ollama};
+use std::collections::BTreeMap;
+
+use bellwether_core::{
+    id::{AgentName, ModelName},
+    inference::Limits,
+    spec::{Allow, Ollama},
+};
 
 /// Set once, when the gateway starts.
 #[derive(Clone, Debug)]
 pub struct ModelSettings {
+    /// At least one.
     pub upstreams: Vec<UpstreamSettings>,
     pub allow: Allow,
+    /// Shares of the slots; who is not named has 1.
+    pub weights: BTreeMap<AgentName, u32>,
+    /// The context size with which a model is asked for, whatever the request says; none is the model's own.
+    pub contexts: BTreeMap<ModelName, Option<u64>>,
 }
 
 /// A model server.
@@ -20,16 +31,19 @@ pub struct UpstreamSettings {
 
 impl ModelSettings {
     pub(crate) fn of(ollama: &Ollama) -> Self {
-        let upstream = UpstreamSettings { url: ollama.url.clone(), slots: ollama.parallel };
-        Self { upstreams: vec![upstream], allow: ollama.allow }
+        let first = UpstreamSettings { url: ollama.url.clone(), slots: ollama.parallel };
+        let more = ollama.more.iter().map(|it| UpstreamSettings { url: it.url.clone(), slots: it.parallel });
+        Self {
+            upstreams: [first].into_iter().chain(more).collect(),
+            allow: ollama.allow,
+            weights: ollama.weights.clone(),
+            contexts: ollama.num_ctx.clone(),
+        }
     }
 
-    /// Admission has the slots of one model server to give. None if there is not exactly one.
-    pub(crate) fn sole(&self) -> Option<&UpstreamSettings> {
-        match self.upstreams.as_slice() {
-            [upstream] => Some(upstream),
-            _ => None,
-        }
+    pub(super) fn limits(&self) -> Limits {
+        let slots = self.upstreams.iter().map(|upstream| upstream.slots).collect();
+        Limits { slots, weights: self.weights.clone(), ..Limits::for_slots(1) }
     }
 }
 

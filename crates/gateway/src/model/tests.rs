@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bellwether_core::{
     id::{AgentName, InstanceId, Side},
-    inference::{BreakerSettings, Limits},
+    inference::{BreakerSettings, Limits, ServerId},
     observation::Calls,
     time::{Millis, UnixMillis},
 };
@@ -14,8 +14,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Method, StatusCode, body::Bytes, client::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, time::timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::server::{Script, Server};
+use self::server::{Script, Seen, Server};
 use super::*;
 use crate::{
     breakers::Breakers,
@@ -40,47 +41,32 @@ impl Front {
     }
 
     async fn with_breakers(url: &str, limits: Limits, settings: BreakerSettings) -> Self {
+        Self::with(&[url], limits, settings).await
+    }
+
+    async fn of(urls: &[&str], limits: Limits) -> Self {
+        Self::with(urls, limits, BreakerSettings::default()).await
+    }
+
+    async fn with(urls: &[&str], limits: Limits, settings: BreakerSettings) -> Self {
+        Self::with_contexts(urls, limits, settings, BTreeMap::new()).await
+    }
+
+    async fn with_contexts(
+        urls: &[&str],
+        limits: Limits,
+        settings: BreakerSettings,
+        contexts: BTreeMap<ModelName, Option<u64>>,
+    ) -> Self {
         let recorder = Arc::new(Recorder::default());
         let waits = Arc::new(Waits::default());
         let breakers = Breakers::new(settings, Clock::start(), Arc::clone(&recorder));
         let books = Books { recorder: Arc::clone(&recorder), waits: Arc::clone(&waits), breakers };
-        let upstreams = vec![UpstreamSettings { url: url.to_owned(), slots: 1 }];
-        let settings = ModelSettings { upstreams, allow: Allow::default() };
+        let upstreams = urls.iter().map(|&url| UpstreamSettings { url: url.to_owned(), slots: 1 }).collect();
+        let weights = BTreeMap::new();
+        let settings = ModelSettings { upstreams, allow: Allow::default(), weights, contexts };
         let model = Model::with_limits(&settings, limits, books);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = Arc::clone(&model);
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                stream.set_nodelay(true).unwrap();
-                let model = Arc::clone(&serving);
-                tokio::spawn(async move {
-                    let service = service_fn(|request: Request| {
-                        let model = Arc::clone(&model);
-                        async move {
-                            let agent = request.headers().get("x-agent").map_or("a", |name| name.to_str().unwrap());
-                            let caller = Caller {
-                                agent: AgentName::from(agent),
-                                instance: Some(InstanceId(1)),
-                                side: Side::Green,
-                                task: Some("t".to_owned()),
-                                signs: None,
-                                hold: None,
-                            };
-                            let path = request.uri().path_and_query().unwrap().as_str().to_owned();
-                            Ok::<_, std::convert::Infallible>(
-                                model.serve(caller, &path, request).await.expect("the slots stay here"),
-                            )
-                        }
-                    });
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await
-                        .ok();
-                });
-            }
-        });
+        let address = listen(&model).await;
         Self { model, recorder, waits, address }
     }
 
@@ -112,6 +98,21 @@ impl Front {
             .body(Full::new(Bytes::from(body.to_owned())))
             .unwrap();
         timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap()
+    }
+
+    /// Another door to the same model server, on a thread of its own until the guard is dropped.
+    async fn on_another_thread(&self) -> (Self, DropGuard) {
+        let stop = CancellationToken::new();
+        let (stopped, model) = (stop.clone(), Arc::clone(&self.model));
+        let (tell, told) = oneshot::channel();
+        thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                tell.send(listen(&model).await).unwrap();
+                stopped.cancelled().await;
+            });
+        });
+        let (model, recorder, waits) = (Arc::clone(&self.model), Arc::clone(&self.recorder), Arc::clone(&self.waits));
+        (Self { model, recorder, waits, address: told.await.unwrap() }, stop.drop_guard())
     }
 
     /// As an agent of this name.
@@ -164,6 +165,42 @@ impl Front {
         .await;
         all
     }
+}
+
+/// A door of the gateway on the runtime that this is called on.
+async fn listen(model: &Arc<Model>) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (serving, lane) = (Arc::clone(model), Arc::new(model.lane()));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (model, lane) = (Arc::clone(&serving), Arc::clone(&lane));
+            tokio::spawn(async move {
+                let service = service_fn(|request: Request| {
+                    let (model, lane) = (Arc::clone(&model), Arc::clone(&lane));
+                    async move {
+                        let agent = request.headers().get("x-agent").map_or("a", |name| name.to_str().unwrap());
+                        let caller = Caller {
+                            agent: AgentName::from(agent),
+                            instance: Some(InstanceId(1)),
+                            side: Side::Green,
+                            task: Some("t".to_owned()),
+                            signs: None,
+                            hold: None,
+                        };
+                        let path = request.uri().path_and_query().unwrap().as_str().to_owned();
+                        Ok::<_, std::convert::Infallible>(
+                            model.serve(&lane, caller, &path, request).await.expect("the slots stay here"),
+                        )
+                    }
+                });
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+            });
+        }
+    });
+    address
 }
 
 async fn poll(mut done: impl FnMut() -> bool) {
@@ -239,6 +276,22 @@ async fn never_more_in_flight_than_slots() {
 }
 
 #[tokio::test]
+async fn slots_are_a_ceiling_over_all_threads_and_go_from_one_to_the_other() {
+    let (front, server) = Front::scripted(Script { think: Duration::from_millis(3), ..Script::default() }, 1).await;
+    let (other, _stop) = front.on_another_thread().await;
+    let doors = [&front, &other];
+    let calls = (0..20).map(|i| async move {
+        let (status, _) = doors[i % 2].ask("/api/generate", &generate("m")).await;
+        assert_eq!(status, StatusCode::OK);
+    });
+    join_all(calls).await;
+    assert_eq!(server.peak(), 1);
+    assert_eq!(front.recorded(20).await.succeeded, 20);
+    let gauges = front.model.gauges();
+    assert_eq!((gauges.slots_busy, gauges.slots_peak, gauges.calls_waiting), (0, 1, 0));
+}
+
+#[tokio::test]
 async fn a_caller_who_leaves_frees_the_slot_after_the_server_is_rid_of_it() {
     let (front, server) = Front::scripted(Script { pause_after_first: true, ..Script::default() }, 1).await;
     let response = front.send(Method::POST, "/api/generate", &generate("m")).await;
@@ -250,6 +303,22 @@ async fn a_caller_who_leaves_frees_the_slot_after_the_server_is_rid_of_it() {
     server.resume();
     assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK);
     assert_eq!(server.peak(), 1);
+}
+
+#[tokio::test]
+async fn a_slot_of_which_nothing_is_known_is_used_again_once_a_generation_came_through_it() {
+    let script = Script { pause_after_first: true, clings: true, ..Script::default() };
+    let (front, server) = Front::scripted(script, 1).await;
+    drop(front.send(Method::POST, "/api/generate", &generate("m")).await);
+    let body = generate("m");
+    let next = front.ask("/api/generate", &body);
+    tokio::pin!(next);
+    let proof = |server: &Server| server.seen().iter().any(|seen| seen.body.contains("num_predict"));
+    poll_with(&mut next, || proof(&server)).await;
+    assert_eq!(front.model.load(), (1, 1), "the slot is held, and the next one waits");
+    server.resume();
+    assert_eq!(next.await.0, StatusCode::OK);
+    assert_eq!(server.seen().len(), 4, "a load, the call, the proof, the next call");
 }
 
 #[tokio::test]
@@ -420,20 +489,149 @@ async fn what_is_not_an_agents_doing_opens_no_breaker() {
     }))
     .await;
     assert_eq!(front.ask("/api/generate", &generate("m")).await.1, "{\"error\":\"server busy, please try again\"}");
+}
 
+#[tokio::test]
+async fn a_server_that_is_away_gets_nothing_until_it_is_back_and_that_is_nobodys_failure_but_its_own() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
     drop(listener);
-    let front = Front::new(&url, Limits::for_slots(8)).await;
-    for _ in 0..2 {
-        join_all((0..8).map(|_| async {
-            let (status, _) = front.ask("/api/generate", &generate("m")).await;
-            assert_eq!(status, StatusCode::BAD_GATEWAY, "a model server that is away is nobody's failure but its own");
-        }))
-        .await;
+    let front = Front::new(&format!("http://{address}"), Limits::for_slots(8)).await;
+    join_all((0..8).map(|_| async {
+        let (status, _) = front.ask("/api/generate", &generate("m")).await;
+        assert_eq!(status, StatusCode::BAD_GATEWAY);
+    }))
+    .await;
+    let refused = front.send(Method::POST, "/api/generate", &generate("m")).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "nobody waits for what cannot come");
+    assert!(refused.headers().contains_key("retry-after"));
+    let calls = front.recorded(9).await;
+    assert_eq!((calls.unreachable, calls.refused), (8, 1));
+
+    let _server = Server::start_at(&address.to_string(), Script::default()).await;
+    let back = async { while front.generate_as("a", "x").await.status() != StatusCode::OK {} };
+    timeout(PATIENCE, back).await.expect("it is tried again");
+}
+
+fn sized(size: u64) -> String {
+    format!("{{\"model\":\"m\",\"prompt\":\"x\",\"options\":{{\"num_ctx\":{size}}}}}")
+}
+
+/// R100.
+#[tokio::test]
+async fn two_context_sizes_of_one_model_are_loaded_one_after_the_other_and_that_is_told() {
+    let (front, server) = Front::scripted(Script::default(), 2).await;
+    for size in [2048, 8192, 2048] {
+        assert_eq!(front.ask("/api/generate", &sized(size)).await.0, StatusCode::OK);
     }
-    let calls = front.recorded(16).await;
-    assert_eq!((calls.unreachable, calls.refused), (16, 0));
+    let loads: Vec<String> = server.seen().into_iter().filter(Seen::is_load).map(|seen| seen.body).collect();
+    assert_eq!(loads.len(), 3);
+    assert!(loads[1].contains("8192"), "it is loaded as it will be asked for: {}", loads[1]);
+    let told = front.recorder.metrics.render(&Slots::default(), &[]).unwrap();
+    assert!(told.contains("bellwether_model_reloads_total 2"), "{told}");
+}
+
+/// R100.
+#[tokio::test]
+async fn a_context_size_for_all_keeps_a_model_loaded() {
+    let server = Server::start(Script::default()).await;
+    let contexts = BTreeMap::from([(ModelName::new("m"), Some(4096))]);
+    let breakers = BreakerSettings::default();
+    let front = Front::with_contexts(&[&server.url()], Limits::for_slots(2), breakers, contexts).await;
+    for size in [2048, 8192] {
+        assert_eq!(front.ask("/api/generate", &sized(size)).await.0, StatusCode::OK);
+    }
+    let (loads, calls): (Vec<Seen>, Vec<Seen>) = server.seen().into_iter().partition(Seen::is_load);
+    assert_eq!((loads.len(), calls.len()), (1, 2));
+    assert!(calls.iter().all(|call| call.body == sized(4096)), "{calls:?}");
+}
+
+/// R92.
+#[tokio::test]
+async fn two_connections_of_each_of_131_agents_are_all_served_through_two_slots() {
+    let (front, server) = Front::scripted(Script { think: Duration::from_millis(2), ..Script::default() }, 2).await;
+    let agents: Vec<String> = (0..262).map(|n| format!("agent-{}", n % 131)).collect();
+    join_all(agents.iter().map(|agent| async {
+        assert_eq!(front.generate_as(agent, "x").await.status(), StatusCode::OK);
+    }))
+    .await;
+    assert_eq!((server.peak(), front.recorded(262).await.succeeded), (2, 262));
+}
+
+/// R94.
+#[tokio::test]
+async fn clients_that_give_up_and_ask_again_cause_no_generation_but_the_one_that_is_read() {
+    let (front, server) = Front::scripted(Script { pause_after_first: true, ..Script::default() }, 1).await;
+    let held = front.send(Method::POST, "/api/generate", &generate("m")).await;
+    for _ in 0..20 {
+        let body = generate("m");
+        let waiting = front.send(Method::POST, "/api/generate", &body);
+        tokio::pin!(waiting);
+        poll_with(&mut waiting, || front.model.load().1 == 1).await;
+    }
+    poll(|| front.model.load().1 == 0).await;
+    server.resume();
+    held.into_body().collect().await.unwrap();
+    assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK);
+    assert_eq!(server.seen().len(), 3, "a load and two calls: of the twenty the server never heard");
+}
+
+#[tokio::test]
+async fn a_call_on_which_nothing_moves_is_given_up_and_its_slot_is_free_again() {
+    for head_came in [true, false] {
+        let think = Duration::from_secs(if head_came { 0 } else { 600 });
+        let script = Script { pause_after_first: head_came, think, ..Script::default() };
+        let (front, server) = Front::scripted(script, 1).await;
+        let body = generate("m");
+        let call = front.ask("/api/generate", &body);
+        tokio::pin!(call);
+        poll_with(&mut call, || server.open_calls() == 1).await;
+        front.model.owner.give_up_stalled(Duration::from_secs(60));
+        poll_with(&mut call, || server.open_calls() == 1).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        front.model.owner.give_up_stalled(Duration::ZERO);
+        let (status, text) = call.await;
+        let wanted = if head_came { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
+        assert_eq!(status, wanted, "{text}");
+        assert!(text.contains("nothing came from the model server for too long"), "{text}");
+        assert_eq!(front.recorded(1).await.failed, 1);
+        poll(|| front.model.load().0 == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_shows_that_it_generates_with_a_call_of_its_own_class_and_slot() {
+    let (front, server) = Front::scripted(Script::default(), 1).await;
+    let show = || call::show(front.model.owner.clone(), ServerId(0));
+    show().await;
+    assert!(server.seen().is_empty(), "nothing is loaded that could be shown");
+    assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK);
+    poll(|| front.model.load().0 == 0).await;
+    show().await;
+    let shown = server.seen().pop().unwrap().body;
+    assert!(shown.contains("\"num_predict\":1"), "{shown}");
+    assert_eq!(front.model.load(), (0, 0));
+    let failures = Script { refuses: Some(("num_predict", 500)), ..Script::default() };
+    let (front, _server) = Front::scripted(failures, 1).await;
+    assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK);
+    for _ in 0..5 {
+        poll(|| front.model.load().0 == 0).await;
+        call::show(front.model.owner.clone(), ServerId(0)).await;
+    }
+    assert!(!front.model.slots().servers[0].1, "one that answers and does not generate is given up");
+}
+
+#[tokio::test]
+async fn of_two_servers_the_one_that_is_there_answers_for_both() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let server = Server::start(Script::default()).await;
+    let front = Front::of(&[&away, &server.url()], Limits { slots: vec![1, 1], ..Limits::for_slots(1) }).await;
+    for _ in 0..8 {
+        assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK);
+    }
+    assert_eq!(front.recorded(8).await.failed, 0);
 }
 
 /// Drives `future`, which must not end, until `done`.

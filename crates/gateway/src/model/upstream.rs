@@ -1,13 +1,9 @@
 //! Connections to the model server.
 //!
-//! They live on the model's own thread, which drives them. An idle connection is dropped before the peer is
-//! likely to drop it; one that is given up in the middle of a call counts as closed only when the peer has
-//! closed its side too, because until then it may still be computing.
+//! They live on the runtime thread that made them. An idle connection is dropped before the peer is likely to drop it.
 
 use std::{
-    cell::RefCell,
-    net::{Shutdown, TcpStream as StdStream},
-    os::fd::AsFd,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,25 +11,21 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Method, Uri,
-    body::Incoming,
-    client::conn::http1,
-    header::{HOST, HeaderMap, HeaderValue},
+    header::{HeaderMap, HeaderValue},
 };
-use hyper_util::rt::TokioIo;
-use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinHandle, time::timeout};
+
+use super::inbound::NOT_FORWARDED;
+use crate::wire::{self, Asked, Connection, Exchange};
 
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// Go's and other servers' shortest usual idle limits are longer.
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
-const IDLE_MAX: usize = 32;
-/// How long a connection may take to be ready for its next request after an answer has ended.
-const READY_LIMIT: Duration = Duration::from_millis(100);
-/// How long the peer may take to close its side of a connection that was given up.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// Per runtime thread: as many as slots commonly are, because answers end in bursts.
+const IDLE_MAX: usize = 128;
 
 pub(super) struct Upstream {
     target: Result<Target, String>,
-    idle: RefCell<Vec<Idle>>,
+    idle: Mutex<Vec<Idle>>,
 }
 
 pub(super) struct Target {
@@ -51,11 +43,10 @@ struct Idle {
 }
 
 /// What is sent; it can be sent again.
-#[derive(Clone)]
-pub(super) struct Outgoing {
-    pub(super) method: Method,
-    pub(super) path_and_query: String,
-    pub(super) headers: HeaderMap,
+pub(super) struct Outgoing<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path_and_query: &'a str,
+    pub(super) headers: &'a HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -64,15 +55,9 @@ pub(super) enum Broken {
     #[error("the model server cannot be reached: {0}")]
     Unreachable(String),
     #[error("the model server broke off before it answered")]
-    Exchange(#[source] hyper::Error),
-}
-
-pub(super) struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: JoinHandle<()>,
-    /// The same socket, so that its end can be seen after the driver was stopped.
-    socket: StdStream,
-    reused: bool,
+    Exchange(#[source] wire::Broken),
+    #[error("nothing came from the model server for too long")]
+    Stalled,
 }
 
 impl Upstream {
@@ -82,7 +67,7 @@ impl Upstream {
         if let Err(reason) = &target {
             tracing::error!(url, reason, "the model server's URL cannot be used");
         }
-        Self { target, idle: RefCell::new(Vec::new()) }
+        Self { target, idle: Mutex::default() }
     }
 
     /// A connection that is ready, from the idle ones if `fresh` is not asked for.
@@ -91,90 +76,44 @@ impl Upstream {
             return Ok(connection);
         }
         let target = self.target.as_ref().map_err(|reason| Broken::Unreachable(reason.clone()))?;
-        let unreachable = |error: &dyn std::fmt::Display| Broken::Unreachable(error.to_string());
-        let dial = TcpStream::connect((target.host.as_str(), target.port));
-        let stream = match timeout(DIAL_LIMIT, dial).await {
-            Ok(dialled) => dialled.map_err(|error| unreachable(&error))?,
-            Err(late) => return Err(unreachable(&late)),
-        };
-        stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
-        let socket = stream.as_fd().try_clone_to_owned().map_err(|error| unreachable(&error))?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
-        let driver = tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the model server ended");
-            }
-        });
-        Ok(Connection { sender, driver, socket: StdStream::from(socket), reused: false })
+        let dialled = Connection::dial((target.host.as_str(), target.port), DIAL_LIMIT).await;
+        dialled.map_err(|error| Broken::Unreachable(error.to_string()))
     }
 
     /// Keeps a connection whose answer has been read to its end for the next call.
-    pub(super) async fn keep(&self, mut connection: Connection) {
-        if let Ok(Ok(())) = timeout(READY_LIMIT, connection.sender.ready()).await {
-            connection.reused = true;
-            let mut idle = self.idle.borrow_mut();
-            if idle.len() < IDLE_MAX {
-                idle.push(Idle { connection, since: Instant::now() });
-            }
+    pub(super) fn keep(&self, connection: Connection) {
+        let mut idle = self.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
 
     pub(super) fn drop_stale(&self) {
-        self.idle.borrow_mut().retain(|idle| idle.since.elapsed() < IDLE_LIMIT && idle.connection.is_usable());
+        self.lock().retain(|idle| idle.since.elapsed() < IDLE_LIMIT && idle.connection.is_idle());
     }
 
     fn take_idle(&self) -> Option<Connection> {
-        self.drop_stale();
-        self.idle.borrow_mut().pop().map(|idle| idle.connection)
+        let mut idle = self.lock();
+        // What cannot be used is not looked at again.
+        std::iter::from_fn(|| idle.pop())
+            .find(|idle| idle.since.elapsed() < IDLE_LIMIT && idle.connection.is_idle())
+            .map(|idle| idle.connection)
     }
 
-    fn request(&self, outgoing: &Outgoing) -> Result<hyper::Request<Full<Bytes>>, Broken> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn exchange(
+        &self,
+        connection: Connection,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<Exchange<Full<Bytes>>, Broken> {
         let target = self.target.as_ref().map_err(|reason| Broken::Unreachable(reason.clone()))?;
-        let mut request = hyper::Request::new(Full::new(outgoing.body.clone()));
-        *request.method_mut() = outgoing.method.clone();
-        let path = format!("{}{}", target.prefix, outgoing.path_and_query);
-        *request.uri_mut() =
-            path.parse().map_err(|error| Broken::Unreachable(format!("{path} is not a path: {error}")))?;
-        *request.headers_mut() = outgoing.headers.clone();
-        request.headers_mut().insert(HOST, target.header.clone());
-        Ok(request)
-    }
-}
-
-impl Connection {
-    /// Sends and waits for the head of the answer. The connection must be [closed](Self::close) if the caller
-    /// stops waiting.
-    pub(super) async fn exchange(
-        &mut self,
-        upstream: &Upstream,
-        outgoing: &Outgoing,
-    ) -> Result<hyper::Response<Incoming>, Broken> {
-        self.sender.send_request(upstream.request(outgoing)?).await.map_err(Broken::Exchange)
-    }
-
-    /// The peer may have closed it while it was idle, without having seen the request.
-    pub(super) fn may_be_stale(&self) -> bool {
-        self.reused
-    }
-
-    /// Gives the connection up and waits until the peer has closed it too. False if it did not in time.
-    pub(super) async fn close(self) -> bool {
-        self.driver.abort();
-        // Aborted or ended before: in both cases the driver's end of the socket is gone.
-        self.driver.await.ok();
-        if self.socket.shutdown(Shutdown::Write).is_err() {
-            return true;
-        }
-        let Ok(mut stream) = TcpStream::from_std(self.socket) else { return true };
-        let drained = async {
-            let mut buffer = [0; 4096];
-            while matches!(stream.read(&mut buffer).await, Ok(1..)) {}
-        };
-        timeout(CLOSE_LIMIT, drained).await.is_ok()
-    }
-
-    fn is_usable(&self) -> bool {
-        self.sender.is_ready() && !self.sender.is_closed()
+        let &Outgoing { method, path_and_query, headers, ref body } = outgoing;
+        let (prefix, without, host) = (&target.prefix, &NOT_FORWARDED, Some(&target.header));
+        let asked = Asked { method, prefix, path_and_query, headers, without, host };
+        Exchange::new(connection, asked, Full::new(body.clone())).map_err(|(error, _)| Broken::Exchange(error))
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Bytes are never changed here. A line that is too long to keep is passed on unread.
 
+use std::borrow::Cow;
+
 use bellwether_core::time::Millis;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde::{Deserialize, de::IgnoredAny};
@@ -52,9 +54,12 @@ pub(super) struct Watch {
 
 /// What the gateway reads of an object; everything else passes unseen.
 #[derive(Deserialize)]
-struct Said {
+struct Said<'a> {
     done: Option<bool>,
     error: Option<IgnoredAny>,
+    /// Of the responses API, which ends its streams without `[DONE]`.
+    #[serde(borrow, default)]
+    r#type: Option<Cow<'a, str>>,
     prompt_eval_count: Option<u64>,
     eval_count: Option<u64>,
     /// Nanoseconds.
@@ -143,15 +148,18 @@ impl Watch {
                 None => return,
             },
         };
-        if let Ok(said) = serde_json::from_slice::<Said>(object) {
+        // An array of the same values would be taken for one.
+        if object.starts_with(b"{")
+            && let Ok(said) = serde_json::from_slice::<Said<'_>>(object)
+        {
             self.hear(&said);
         }
         self.line = line;
         self.line.clear();
     }
 
-    fn hear(&mut self, said: &Said) {
-        self.done |= said.done == Some(true);
+    fn hear(&mut self, said: &Said<'_>) {
+        self.done |= said.done == Some(true) || matches!(said.r#type.as_deref(), Some("response.completed"));
         self.error |= said.error.is_some();
         let usage = said.usage.as_ref();
         if let Some(tokens) = said.prompt_eval_count.or(usage.and_then(|usage| usage.prompt_tokens)) {
@@ -202,6 +210,14 @@ mod tests {
         let mut watch = read(Form::Lines, &["{\"done\":true}"]);
         watch.end();
         assert!(watch.is_complete());
+    }
+
+    #[test]
+    fn only_an_object_says_something() {
+        let mut watch = read(Form::Lines, &["[true,null,\"response.completed\",1,2,3,null]\n"]);
+        watch.end();
+        assert!(!watch.is_complete());
+        assert_eq!(watch.figures(), Figures::default());
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Backend {
             Ok(response) => {
                 let (mut head, incoming) = response.into_parts();
                 hop::strip(&mut head.headers);
-                let end = move |how| {
+                let end = move |how, _: &mut _| {
                     if how == Ended::Cut {
                         claim.target().count_revoked();
                     }

@@ -187,6 +187,17 @@ async fn each_mistake_is_answered_as_it_is_documented_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_request_has_up_to_a_hundred_headers() {
+    let world = World::pulling().await;
+    let names: Vec<String> = (0..100).map(|number| format!("x-{number}")).collect();
+    // The client adds one of its own, which is the host's.
+    for (count, status) in [(99, StatusCode::OK), (100, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+        let headers: Vec<_> = names.iter().take(count).map(|name| (name.as_str(), "1")).collect();
+        assert_eq!(world.http.call(Method::GET, "/tasks", &headers, "").await.status, status, "{count}");
+    }
+}
+
+#[tokio::test]
 async fn clocks_of_agents_are_not_asked() {
     let world = World::pulling().await;
     let stamps = [

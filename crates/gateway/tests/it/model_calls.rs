@@ -127,3 +127,28 @@ async fn the_fleet_file_says_what_else_the_model_server_may_be_asked_for() {
     assert_eq!(asked(", allow: {manage: true}").await, ((ok, no), 1));
     assert_eq!(asked(", allow: {cloud: true}").await, ((no, ok), 1), "and nothing is loaded for it");
 }
+
+#[tokio::test]
+async fn metrics_and_breakers_can_be_looked_at_and_a_breaker_be_set_by_hand() {
+    let (world, model) = with_model().await;
+    let call = generate(&world, &model, "/i/token-1/ollama/api/generate", "none").await;
+    model.go.notify_one();
+    assert_eq!(call.await.unwrap().status, StatusCode::OK);
+    let line = r#"bellwether_model_calls_total{agent="a",side="blue",model="tinyllama:latest",outcome="succeeded"} 1"#;
+    eventually("the call is counted", || async {
+        world.http.call(Method::GET, "/metrics", &[], "").await.text().contains(line)
+    })
+    .await;
+
+    let set = |path: &'static str, body: &'static str| world.http.call(Method::PUT, path, &[], body);
+    let wrong = set("/breakers/a/blue", r#"{"state":"ajar"}"#).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert!(wrong.text().contains("forced_open"), "{}", wrong.text());
+    assert_eq!(set("/breakers/a/red", r#"{"state":"closed"}"#).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(set("/breakers/a/blue", r#"{"state":"forced_open"}"#).await.status, StatusCode::OK);
+    let refused = world.http.call(Method::POST, "/i/token-1/ollama/api/generate", &[], CALL).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    let shown = world.http.call(Method::GET, "/breakers", &[], "").await;
+    let shown = shown.text();
+    assert!(shown.contains(r#""name":"a/blue","state":"forced_open""#) && shown.contains("server/http://"), "{shown}");
+}

@@ -269,8 +269,10 @@ async fn the_model_server_is_looked_for_once_a_second() {
         assert!(second.probes <= 3, "{}", second.probes);
         made += second.probes;
     }
-    assert_eq!(model.seen.lock().unwrap()[0].uri.path(), "/api/version");
-    assert_eq!(model.seen.lock().unwrap()[0].headers["connection"], "close");
+    let looked = |seen: &hyper::http::request::Parts| {
+        seen.uri.path() == "/api/version" && seen.headers.get("connection").is_some()
+    };
+    assert!(model.seen.lock().unwrap().iter().filter(|&seen| looked(seen)).count() >= 3);
     assert_eq!(world.second().await.slots_peak, 0, "it needs no slot");
     drop(model);
     let mut failed = 0;

@@ -19,7 +19,7 @@ fn ms(ms: u64) -> Nanos {
 
 fn work(model: &str) -> Work {
     let runs = Runs { model: model.into(), context: None };
-    Work { runs, prompt_tokens: 5, output_tokens: 5, release: false }
+    Work { runs, prompt_tokens: 5, output_tokens: 5, release: false, leaves: None }
 }
 
 fn finished(machine: &mut Machine, until: u64) -> Vec<(CallId, u64)> {
@@ -150,4 +150,26 @@ fn a_model_that_is_released_leaves() {
     machine.arrive(ms(0), 1, Work { release: true, ..work("a") });
     machine.advance(ms(1000));
     assert_eq!(machine.resident().count(), 0);
+}
+
+#[test]
+fn what_was_computed_for_nobody_is_counted_apart() {
+    let mut machine = Machine::new(SHAPE, PARAMS);
+    machine.arrive(ms(0), 1, work("a"));
+    machine.arrive(ms(0), 2, Work { leaves: Some(ms(103)), ..work("a") });
+    machine.arrive(ms(0), 3, Work { leaves: Some(ms(103)), ..work("a") });
+    machine.arrive(ms(0), 4, Work { prompt_tokens: 0, output_tokens: 0, ..work("a") });
+    // Loaded at 100 ms; of three calls of 10 ms one is given up after 4, and one before it has a slot.
+    machine.leave(ms(104), 3);
+    machine.leave(ms(104), 2);
+    machine.arrive(ms(120), 5, work("b"));
+    // Unloaded at 130 ms, and given up in the middle of its load.
+    machine.leave(ms(180), 5);
+    machine.advance(ms(1000));
+    let counted = serde_json::to_value(machine.ledger()).unwrap();
+    let expected = serde_json::json!({
+        "finished": 1, "abandoned": 1, "slot_us": 14_000, "abandoned_us": 4_000, "wasted_us": 1_000, "call_max_us": 10_000,
+        "loads": 1, "aborted_loads": 1, "load_max_us": 100_000, "unload_max_us": 10_000,
+    });
+    assert_eq!(counted, expected);
 }

@@ -321,7 +321,9 @@ fn what_cannot_work_is_refused_with_a_code_and_a_way_on() {
         (vec!["--ollama", "ftp://models"], "BW0451", 2),
         (vec!["--slots", "0"], "BW0452", 2),
         (vec!["--ollama", "http://127.0.0.1:1=0"], "BW0452", 2),
-        (vec!["--ollama", "http://127.0.0.1:1", "--ollama", "http://127.0.0.1:2=4"], "BW0453", 2),
+        (vec!["--bypass", "--ollama", "http://127.0.0.1:1", "--ollama", "http://127.0.0.1:2=4"], "BW0453", 2),
+        (vec!["--weight", "ci=0"], "BW0319", 2),
+        (vec!["--num-ctx", "tinyllama=big"], "BW0319", 2),
         (vec!["--ollama", &itself, "--listen", &held], "BW0454", 2),
     ] {
         let told = told(&words);

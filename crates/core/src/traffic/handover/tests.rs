@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    id::{AgentName, ModelName},
-    inference::{CallId, Command, Limits, Scheduler},
+    id::ModelName,
+    inference::{Ask, CallId, Command, Limits, Scheduler, ServerId},
     time::Nanos,
 };
 
@@ -151,18 +151,18 @@ impl World {
     /// All that the elder has is told as a whole, each time: what is new is known before what is gone counts as free.
     fn inherit(&mut self, n: usize, elder: usize) {
         let now = self.tick();
-        let held: Vec<(CallId, AgentName, ModelName)> = self.gateways[elder]
+        let held: Vec<(CallId, Ask)> = self.gateways[elder]
             .iter()
             .flat_map(|elder| elder.scheduler.in_flight())
-            .map(|(id, agent, model)| (id, agent.clone(), model.clone()))
+            .map(|held| (held.call, Ask::new(held.agent.clone(), held.runner.clone())))
             .collect();
         let World { gateways, next_call, .. } = self;
         let gateway = gateways[n].as_mut().expect("it lives");
-        for (theirs, agent, model) in &held {
+        for (theirs, ask) in &held {
             gateway.adopted.entry(*theirs).or_insert_with(|| {
                 let ours = CallId(*next_call);
                 *next_call += 1;
-                gateway.scheduler.adopt(now, ours, agent.clone(), model.clone());
+                gateway.scheduler.adopt(now, ours, ask.clone(), ServerId(0));
                 ours
             });
         }
@@ -214,8 +214,8 @@ impl World {
             let now = self.tick();
             let gateway = self.gateway(n);
             match gateway.scheduler.poll() {
-                Some(Command::Grant { call }) => gateway.in_flight.push(call),
-                Some(Command::Load { model }) => gateway.scheduler.loaded(now, &model, true),
+                Some(Command::Grant { call, .. }) => gateway.in_flight.push(call),
+                Some(Command::Load { server, runner, .. }) => gateway.scheduler.loaded(now, server, &runner, true),
                 None => return,
             }
         }
@@ -225,7 +225,10 @@ impl World {
         let Some(n) = self.serving() else { return };
         let (now, call) = (self.tick(), CallId(self.next_call));
         self.next_call += 1;
-        self.gateway(n).scheduler.enqueue(now, call, "a".into(), ModelName::new("m")).expect("there is room");
+        self.gateway(n)
+            .scheduler
+            .enqueue(now, call, Ask::new("a".into(), ModelName::new("m").into()))
+            .expect("there is room");
         self.obey(n);
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Script {
     pub(super) busy: usize,
     /// Closes each connection as soon as it has answered, without saying so.
     pub(super) close_idle: bool,
+    /// Does not close the connection of a caller that has gone, until [`Server::resume`].
+    pub(super) clings: bool,
     /// Calls whose body holds this text are answered with this status.
     pub(super) refuses: Option<(&'static str, u16)>,
 }
@@ -58,12 +60,17 @@ impl Seen {
         })
     }
 
-    fn is_load(&self) -> bool {
+    pub(super) fn is_load(&self) -> bool {
         self.body.contains("keep_alive")
     }
 
     fn is_read(&self) -> bool {
         self.head.starts_with("GET") || self.head.starts_with("HEAD")
+    }
+
+    /// The gateway's own questions, which nobody has asked it to put.
+    fn is_look(&self) -> bool {
+        self.is_read() && self.header("x-agent").is_none()
     }
 }
 
@@ -85,7 +92,11 @@ struct State {
 
 impl Server {
     pub(super) async fn start(script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", script).await
+    }
+
+    pub(super) async fn start_at(address: &str, script: Script) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             busy: AtomicUsize::new(script.busy),
@@ -146,7 +157,9 @@ async fn connection(state: Arc<State>, stream: TcpStream) {
         let path_is_v1 = seen.head.contains(" /v1/");
         let is_head = seen.head.starts_with("HEAD");
         let refusal = state.script.refuses.filter(|(text, _)| seen.body.contains(text)).map(|(_, status)| status);
-        state.seen.lock().unwrap().push(seen);
+        if !seen.is_look() {
+            state.seen.lock().unwrap().push(seen);
+        }
         if is_load || is_read {
             let body = if is_head { "" } else { "{\"done\":true}" };
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n";
@@ -159,7 +172,12 @@ async fn connection(state: Arc<State>, stream: TcpStream) {
             // As a real server does, notice in the midst of an answer that the caller has gone.
             let goes_on = tokio::select! {
                 goes_on = answer(&state, refusal, path_is_v1, &mut write) => goes_on,
-                _ = read.fill_buf() => false,
+                _ = read.fill_buf() => {
+                    if state.script.clings {
+                        state.resumed.subscribe().wait_for(|&resumed| resumed).await.ok();
+                    }
+                    false
+                }
             };
             state.open.fetch_sub(1, Ordering::SeqCst);
             if !goes_on {
