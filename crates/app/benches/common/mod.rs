@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod control;
+pub(crate) mod get;
 pub(crate) mod hunt;
 pub(crate) mod policy;
 pub(crate) mod process;

@@ -3,6 +3,8 @@
 //! Real processes and sockets: a `sim-ollama` of its own for each run, and `bench model` as its clients. What was measured
 //! on the real server, and how far from it a figure may be, stands in the file of the frozen parameters.
 
+#[path = "../common/model_load/mod.rs"]
+mod model_load;
 #[path = "../../src/sim_ollama/reference.rs"]
 mod reference;
 mod report;

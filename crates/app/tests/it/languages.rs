@@ -12,6 +12,12 @@ pub(crate) fn python() -> Option<PathBuf> {
     interpreter.parent().and_then(Path::parent).map(Path::to_owned)
 }
 
+/// A Python environment with llama.cpp in it.
+pub(crate) fn engine() -> Option<PathBuf> {
+    let interpreter = found("BELLWETHER_TEST_ENGINE", "target/engine", "bin/python")?;
+    interpreter.parent().and_then(Path::parent).map(Path::to_owned)
+}
+
 /// A `node_modules` directory.
 pub(crate) fn node_modules() -> Option<PathBuf> {
     found("BELLWETHER_TEST_NODE_MODULES", "target/node", "node_modules")

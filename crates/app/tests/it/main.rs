@@ -1,5 +1,8 @@
 //! The binary as a user has it: real processes, real sockets.
 
+mod admission;
+#[path = "../../benches/admission/run/mod.rs"]
+mod admission_run;
 mod agent;
 mod alone;
 mod bench_model;
@@ -7,6 +10,7 @@ mod bench_model;
 mod common;
 mod demo;
 mod edits;
+mod engine;
 mod errors;
 mod faults;
 mod freeze;
@@ -16,6 +20,8 @@ mod kills;
 #[path = "../../benches/kills/run/mod.rs"]
 mod kills_run;
 mod languages;
+#[path = "../../benches/common/model_load/mod.rs"]
+mod model_load;
 mod official;
 mod published;
 mod python;
