@@ -268,6 +268,11 @@ impl Scheduler {
         self.servers.get(server.0).is_some_and(|server| server.up)
     }
 
+    /// A slot of the server is free.
+    pub fn has_room(&self, server: ServerId) -> bool {
+        self.servers.get(server.0).is_some_and(|server| server.free() > 0)
+    }
+
     pub fn poll(&mut self) -> Option<Command> {
         self.commands.pop_front()
     }

@@ -178,6 +178,10 @@ impl Admission {
         self.lock().scheduler.is_up(server)
     }
 
+    pub(super) fn has_room(&self, server: ServerId) -> bool {
+        self.lock().scheduler.has_room(server)
+    }
+
     pub(super) fn resident(&self, server: ServerId) -> Option<Runner> {
         self.lock().scheduler.resident(server).cloned()
     }

@@ -1,7 +1,7 @@
 //! A model server: the connections to it, and whether anything is to be sent there.
 //!
-//! It is looked after from here as a whole, beside the breakers of single agents: a server that cannot be reached, or on
-//! which nothing moves, gets nothing until a generation of the gateway's own has come back from it.
+//! It is looked after from here as a whole, beside the breakers of single agents: a server that cannot be reached, or does
+//! not generate, gets nothing until it answers again, with a generation if it had anything loaded.
 
 use std::{
     sync::{
@@ -50,6 +50,8 @@ pub(super) struct ModelServer {
     /// The last time that somebody was served there, and that somebody else than the gateway was: in milliseconds, from 1.
     last_served: AtomicU64,
     last_called: AtomicU64,
+    /// What it loaded last, and whether that embeds.
+    loaded: Mutex<Option<(Runner, bool)>>,
     origin: Instant,
 }
 
@@ -63,8 +65,12 @@ pub(super) enum Own {
 
 impl ModelServer {
     pub(super) fn new(id: ServerId, url: &str) -> Self {
-        let settings =
-            BreakerSettings { wait_duration_in_open_state: Millis::from_secs(2), ..BreakerSettings::default() };
+        // One try decides, and it is the gateway's own.
+        let settings = BreakerSettings {
+            wait_duration_in_open_state: Millis::from_secs(2),
+            permitted_number_of_calls_in_half_open_state: 1,
+            ..BreakerSettings::default()
+        };
         Self {
             id,
             upstream: Upstream::new(url),
@@ -72,6 +78,7 @@ impl ModelServer {
             native: OnceLock::new(),
             last_served: AtomicU64::new(0),
             last_called: AtomicU64::new(0),
+            loaded: Mutex::default(),
             origin: Instant::now(),
         }
     }
@@ -128,7 +135,10 @@ impl ModelServer {
         };
         let model = &runner.model;
         match self.own(Method::POST, path, &body.to_string(), limit).await {
-            Own::Done(_) => return true,
+            Own::Done(_) => {
+                *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((runner.clone(), embeds));
+                return true;
+            }
             Own::Refused(status, said) => {
                 tracing::warn!(%model, %status, said, "the model server did not load a model");
             }
@@ -157,6 +167,20 @@ impl ModelServer {
             Own::Refused(status, _) if status.is_client_error() => Ok(()),
             Own::Refused(status, said) => Err(format!("{status}: {said}")),
             Own::Failed(why) => Err(why),
+        }
+    }
+
+    /// It answers, and generates with what it had loaded. `may_generate`: there is a slot for that.
+    pub(super) async fn is_back(&self, may_generate: bool) -> bool {
+        match self.read("/api/version").await {
+            Own::Done(_) => {}
+            Own::Refused(status, _) if status.is_client_error() => {}
+            Own::Refused(..) | Own::Failed(_) => return false,
+        }
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match loaded.filter(|_| may_generate) {
+            Some((runner, embeds)) => self.generates(&runner, embeds).await.is_ok(),
+            None => true,
         }
     }
 

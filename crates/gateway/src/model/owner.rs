@@ -1,7 +1,8 @@
 //! What all model calls share: admission, the model servers, and what is written down.
 //!
 //! A call stays on the runtime thread that accepted it, with connections of that thread ([`Lane`]); only admission is
-//! shared. What goes on after its caller has left, until the model server is done with it, is a task there. A thread of its own loads models, looks after the servers, and is told of other gateways.
+//! shared. What goes on after its caller has left, until the model server is done with it, is a task there. A thread of
+//! its own loads models, looks after the servers, and is told of other gateways.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -291,13 +292,11 @@ impl Owner {
         loop {
             sleep(server.opens_in().unwrap_or(Millis::from_secs(1)).to_std()).await;
             let Some(permitted) = server.admit() else { continue };
-            let end = match server.read("/api/version").await {
-                Own::Done(_) => CallEnd::Success,
-                Own::Refused(status, _) if status.is_client_error() => CallEnd::Success,
-                Own::Refused(..) | Own::Failed(_) => CallEnd::Failure,
-            };
+            // Nothing is granted there meanwhile, so that a free slot stays free.
+            let is_back = server.is_back(self.admission.has_room(id)).await;
+            let end = if is_back { CallEnd::Success } else { CallEnd::Failure };
             server.ended(permitted, end);
-            if end == CallEnd::Success {
+            if is_back {
                 tracing::info!(server = id.0, "the model server can be reached again");
                 return self.admission.up(id);
             }

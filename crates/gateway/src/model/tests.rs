@@ -612,13 +612,17 @@ async fn a_server_shows_that_it_generates_with_a_call_of_its_own_class_and_slot(
     assert!(shown.contains("\"num_predict\":1"), "{shown}");
     assert_eq!(front.model.load(), (0, 0));
     let failures = Script { refuses: Some(("num_predict", 500)), ..Script::default() };
-    let (front, _server) = Front::scripted(failures, 1).await;
+    let (front, server) = Front::scripted(failures, 1).await;
     assert_eq!(front.ask("/api/generate", &generate("m")).await.0, StatusCode::OK);
     for _ in 0..5 {
         poll(|| front.model.load().0 == 0).await;
         call::show(front.model.owner.clone(), ServerId(0)).await;
     }
-    assert!(!front.model.slots().servers[0].1, "one that answers and does not generate is given up");
+    let is_up = || front.model.slots().servers[0].1;
+    assert!(!is_up(), "one that answers and does not generate is given up");
+    let tried = server.seen().len();
+    poll(|| server.seen().len() > tried).await;
+    assert!(!is_up(), "that it answers is not enough to be given calls again");
 }
 
 #[tokio::test]
